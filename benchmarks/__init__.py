@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside each peer, in turn, in one run."""

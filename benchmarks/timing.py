@@ -1,0 +1,94 @@
+"""Fair timing: both sides warm, called in turn, blocked until ready; the ratio of medians."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+#: Seconds before each call, in which idle threads of the call before stop spinning.
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case: ours beside one peer."""
+
+    case: str
+    peer: str
+    ours_ms: float
+    peer_ms: float
+    ratio: float
+    """Peer's median over ours: above 1 we are faster."""
+    error: float
+    """Largest difference of the results over the largest value; NaN where they cannot be equal."""
+
+
+def compare(
+    case: str,
+    ours: Callable[[], object],
+    peers: dict[str, Callable[[], object]],
+    *,
+    rounds: int = 11,
+    error: dict[str, float] | None = None,
+) -> list[Result]:
+    """Time ``ours`` and every peer in turn, ``rounds`` times each after one warm call."""
+    everyone = {"ours": ours, **peers}
+    times: dict[str, list[float]] = {name: [] for name in everyone}
+    for call in everyone.values():
+        jax.block_until_ready(call())
+    for _ in range(rounds):
+        for name, call in everyone.items():
+            time.sleep(_PAUSE)
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - start)
+    medians = {name: 1e3 * float(np.median(t)) for name, t in times.items()}
+    return [
+        Result(
+            case,
+            peer,
+            medians["ours"],
+            medians[peer],
+            medians[peer] / medians["ours"],
+            (error or {}).get(peer, np.nan),
+        )
+        for peer in peers
+    ]
+
+
+def difference(ours, theirs) -> float:
+    """Largest difference over the largest value, both as numpy arrays."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    return float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
+
+
+def over_devices(function: Callable) -> Callable:
+    """``function`` over the leading axis, spread over all devices."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+    spec = jax.sharding.PartitionSpec("batch")
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec))
+
+
+def find_torch(say: Callable[[str], None]):
+    """Return PyTorch, or None after saying that it is not there."""
+    try:
+        import torch
+    except ImportError:
+        say("PyTorch is not installed: skipped")
+        return None
+    return torch
+
+
+def torch_threads(torch, call: Callable[[], object], threads: int) -> Callable[[], object]:
+    """``call`` with PyTorch set to that many threads."""
+
+    def run():
+        torch.set_num_threads(threads)
+        with torch.inference_mode(False):
+            return call()
+
+    return run

@@ -1,0 +1,50 @@
+"""Checks of array arguments, shared by the public functions of the array floor."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def as_float(name: str, value, dtype=jnp.float32) -> jax.Array:
+    """Return ``value`` as a jax array of ``dtype``; refuse what is not floating-point."""
+    value = value if hasattr(value, "dtype") else np.asarray(value)
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            f"{name}.dtype={value.dtype}: expected floating-point values; "
+            "divide integer samples by their full scale first (16 bits: 32768)"
+        )
+    _check_x64(name, dtype)
+    return jnp.asarray(value, dtype)
+
+
+def as_complex(name: str, value, dtype=jnp.complex64) -> jax.Array:
+    """Return ``value`` as a complex jax array; refuse what is not complex."""
+    value = value if hasattr(value, "dtype") else np.asarray(value)
+    if not jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"{name}.dtype={value.dtype}: expected complex values, as stft returns")
+    _check_x64(name, dtype)
+    return jnp.asarray(value, dtype)
+
+
+def at_least(name: str, value, least: int) -> int:
+    """Return ``value`` as an int; refuse what is not an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}={value!r}: expected an integer of at least {least}")
+    return int(value)
+
+
+def at_least_ndim(name: str, x, ndim: int, axes: str) -> None:
+    """Refuse an array with fewer than ``ndim`` dimensions or with none of its last two filled."""
+    if x.ndim < ndim:
+        raise ValueError(f"{name}.shape={x.shape}: expected {axes}")
+    if 0 in x.shape[-ndim:]:
+        raise ValueError(f"{name}.shape={x.shape}: the array is empty")
+
+
+def _check_x64(name: str, dtype) -> None:
+    if jnp.dtype(dtype) in (jnp.float64, jnp.complex128) and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            f"{name}: dtype={jnp.dtype(dtype)} needs 64-bit mode; call inside `with jax.enable_x64(True):`"
+        )

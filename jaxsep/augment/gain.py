@@ -1,0 +1,34 @@
+"""Random levels."""
+
+from __future__ import annotations
+
+import jax
+
+
+def random_gain(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Array:
+    """Change the level of each source by a uniform number of dB in ``[-decibels, decibels]``.
+
+    Args:
+      key: a JAX random key.
+      sources: ``(sources, samples)`` waveforms.
+      decibels: largest change, dB.
+
+    Returns:
+      Array of the same shape.
+
+    Example:
+      >>> random_gain(jax.random.key(0), jnp.ones((2, 3)), 0.0).tolist()
+      [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    db = jax.random.uniform(key, sources.shape[:1], minval=-decibels, maxval=decibels)
+    return sources * (10.0 ** (db / 20.0))[:, None]
+
+
+def random_polarity(key: jax.Array, sources: jax.Array) -> jax.Array:
+    """Negate each source with probability one half; arguments as :func:`random_gain`.
+
+    Example:
+      >>> jnp.abs(random_polarity(jax.random.key(0), jnp.ones((2, 3)))).min().item()
+      1.0
+    """
+    return sources * jax.random.rademacher(key, sources.shape[:1], sources.dtype)[:, None]

@@ -1,0 +1,119 @@
+"""The ``jaxsep`` command: its options, and nothing heavy until a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+
+from jaxsep import __version__
+from jaxsep.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status (0 done, 2 something the user can mend)."""
+    options = _parser().parse_args(arguments)
+    if options.device:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(options.device, options.device)
+    warnings.showwarning = _show_warning
+    command = options.run()
+    try:
+        return command(options)
+    except UserError as error:
+        print(f"jaxsep: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except KeyboardInterrupt:
+        print("jaxsep: interrupted; no unfinished file is left under a final name", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.verbose:
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        print(f"jaxsep: {reason} ({type(error).__name__}; -v shows where)", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="jaxsep", description="Audio source separation in JAX.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"jaxsep {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    separate = _command(commands, "separate", "separate audio files into stems", _separate)
+    separate.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them")
+    separate.add_argument(
+        "-m", "--model", default="vocals", help="a shipped model's name or a folder (default: vocals)"
+    )
+    separate.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
+    separate.add_argument(
+        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
+    )
+    separate.add_argument("--stems", help="names of the stems to write, with commas (default: all)")
+    separate.add_argument(
+        "--strict", action="store_true", help="refuse files that are cut off, instead of warning"
+    )
+    separate.add_argument("--sanitize", action="store_true", help="replace NaN and infinite samples by zero")
+
+    evaluate = _command(commands, "evaluate", "score estimates against references", _evaluate)
+    evaluate.add_argument("references", metavar="REFERENCES", help="folder of TRACK/STEM.* files")
+    evaluate.add_argument("estimates", metavar="ESTIMATES", help="folder of TRACK/STEM.* files")
+    evaluate.add_argument("--json", metavar="FILE", help="write every score to FILE")
+    evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tracks scored at once")
+
+    models = _command(commands, "models", "list the models that ship, with scores", _models)
+    models.add_argument("--json", action="store_true", help="print JSON")
+
+    demo = _command(commands, "demo", "separate a made-up song: offline, under a minute", _demo)
+    demo.add_argument("-o", "--out", default="jaxsep-demo", help="output folder (default: jaxsep-demo)")
+    return parser
+
+
+def _command(commands, name, text, run):
+    """A subcommand with the options that mean the same everywhere."""
+    command = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
+    command.set_defaults(run=run)
+    command.add_argument("--seed", type=int, default=0, help="seed of whatever is random (default: 0)")
+    command.add_argument(
+        "--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: JAX's choice)"
+    )
+    volume = command.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    volume.add_argument("-v", "--verbose", action="store_true", help="print more, and tracebacks")
+    return command
+
+
+def _separate():
+    from jaxsep.commands.separate import separate
+
+    return separate
+
+
+def _evaluate():
+    from jaxsep.commands.evaluate import evaluate
+
+    return evaluate
+
+
+def _models():
+    from jaxsep.commands.models import models
+
+    return models
+
+
+def _demo():
+    from jaxsep.commands.demo import demo
+
+    return demo
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """One line for the user's warnings; the libraries' own are theirs."""
+    if category is UserWarning and "jaxsep" in filename:
+        print(f"jaxsep: warning: {message}", file=sys.stderr)

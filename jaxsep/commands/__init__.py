@@ -1,0 +1,1 @@
+"""The commands of ``jaxsep``, one file each."""

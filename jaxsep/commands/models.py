@@ -1,0 +1,26 @@
+"""``jaxsep models``: what ships."""
+
+from __future__ import annotations
+
+import json
+
+from jaxsep.separator import describe_models
+
+
+def models(options) -> int:
+    """Print the shipped models, as a table or as JSON."""
+    rows = describe_models()
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        system = row["system"]
+        print(f"{row['name']}: {row.get('description', '')}")
+        print(
+            f"  stems {', '.join(system['sources'])}; {system['sample_rate']} Hz; {row['bytes'] / 1e6:.1f} MB"
+        )
+        print(f"  licence: {row.get('licence', 'not stated')}")
+        for data, scores in row.get("scores", {}).items():
+            shown = ", ".join(f"{name} {value}" for name, value in scores.items())
+            print(f"  {data}: {shown}")
+    return 0

@@ -1,0 +1,180 @@
+"""``jaxsep separate``: files in, one file per stem out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show
+from jaxsep.errors import UserError
+from jaxsep.separator import Separator
+from jaxsep.store import write_atomically
+
+
+def separate(options) -> int:
+    """Separate every file; go on after one that cannot be, and say so with the exit status."""
+    check_format(options.format, 44100, 1)
+    separator = Separator.from_pretrained(options.model)
+    stems = _chosen(options.stems, separator.sources)
+    root = output_folder(options.out, separator.name)
+    failed = 0
+    taken: dict[str, str] = {}
+    for path in _files(options.files):
+        try:
+            if isinstance(path, UserError):
+                raise path
+            start = time.perf_counter()
+            folder = _track_folder(root, path, taken)
+            seconds, gain = separate_file(
+                separator,
+                path,
+                folder,
+                stems,
+                format=options.format,
+                strict=options.strict,
+                sanitize=options.sanitize,
+            )
+        except UserError as error:
+            failed += 1
+            print(f"jaxsep: {error}", file=sys.stderr)
+            continue
+        if not options.quiet:
+            note = f", all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
+            speed = seconds / (time.perf_counter() - start)
+            print(f"{show(path)} -> {show(folder)} ({', '.join(stems)}; {speed:.0f}x real time{note})")
+    return 2 if failed else 0
+
+
+def separate_file(
+    separator: Separator,
+    path,
+    folder: Path,
+    stems,
+    *,
+    format: str = "wav",
+    strict: bool = False,
+    sanitize: bool = False,
+) -> tuple[float, float]:
+    """Separate one file into ``folder/STEM.format``; all stems appear together or none does.
+
+    Returns:
+      The file's length in seconds, and the gain that all stems were scaled by so that a format
+      without headroom holds them (1 for wav).
+    """
+    reader = AudioReader(path, strict=strict, sanitize=sanitize)
+    rate, channels = reader.sample_rate, reader.channels
+    check_format(format, rate, channels)
+    _make(folder)
+    writers = {}
+    samples = 0
+    try:
+        for stem in stems:
+            target = folder / f"{stem}.{format}"
+            writers[stem] = AudioWriter(target, rate, channels, format, reader.frames)
+        for block in separator.stream(reader.blocks(), rate, channels, reader.frames):
+            samples += block.mixture.shape[1]
+            for stem, writer in writers.items():
+                writer.write(block.stems[stem])
+        peak = max(writer.peak for writer in writers.values())
+        gain = 1.0 if format == "wav" or peak <= 1 else 0.999 / peak
+        for writer in writers.values():
+            writer.commit(gain)
+    finally:
+        reader.close()
+        for writer in writers.values():
+            writer.discard()
+        _remove_if_empty(folder)
+    if reader.sanitized:
+        warnings.warn(
+            f"{show(path)}: {reader.sanitized} samples that were not finite are now zero", stacklevel=2
+        )
+    source = {"input": os.fsdecode(os.path.abspath(path)), "model": separator.name, "gain": gain}
+    write_atomically(folder / _SOURCE, (json.dumps(source, indent=2) + "\n").encode())
+    return samples / rate, gain
+
+
+def output_folder(out: str, name: str) -> Path:
+    """Make ``out/name``; refuse, before any work, what cannot be written."""
+    if not name or name in (".", "..") or "/" in name or os.sep in name:
+        raise UserError(f"the model's name {name!r} cannot be a folder's; rename the model")
+    root = Path(out) / name
+    _make(root)
+    _inside(Path(out), root)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(f"{show(root)}: cannot be written; give another -o FOLDER")
+    return root
+
+
+_SOURCE = "source.json"
+
+
+def _chosen(text, sources):
+    if not text:
+        return sources
+    names = tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in names if name not in sources]
+    if unknown:
+        raise UserError(f"--stems {unknown[0]}: this model's stems are {', '.join(sources)}")
+    return names
+
+
+def _files(arguments):
+    """The files meant by the arguments: themselves, or the audio files in a folder."""
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            yield argument
+            continue
+        found = sorted(
+            str(p) for p in Path(argument).iterdir() if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
+        )
+        if found:
+            yield from found
+        else:
+            yield UserError(f"{show(argument)}: a folder without audio files")
+
+
+def _track_folder(root, path, taken):
+    """``root/TRACK``, with a number where another input of that name was separated into it."""
+    track, absolute = Path(path).stem or "track", os.path.abspath(path)
+    for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
+        folder = root / name
+        _inside(root, folder)
+        owner = taken.get(name) or _owner(folder)
+        if owner in (None, os.fsdecode(absolute)):
+            taken[name] = os.fsdecode(absolute)
+            return folder
+    raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
+
+
+def _owner(folder):
+    """The input that a folder's stems came from; None when it says none."""
+    try:
+        return json.loads((folder / _SOURCE).read_text()).get("input")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _inside(root, folder):
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"{show(folder)}: leads out of {show(root)}; remove the link or give another -o FOLDER"
+        )
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{show(folder)}: the folder cannot be made ({error.strerror}); give another -o FOLDER"
+        ) from error
+
+
+def _remove_if_empty(folder):
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,109 @@
+"""Long and endless input: windows with cross-fades, as a pure function from carry to carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+#: ``(batch, samples) -> (batch, sources, samples)``: any separation of whole windows.
+Separate = Callable[[jax.Array], jax.Array]
+
+
+class Carry(NamedTuple):
+    """What :func:`stream_step` remembers between chunks."""
+
+    context: jax.Array
+    """``(channels, overlap)``: the end of the input so far."""
+    tail: jax.Array
+    """``(sources, channels, overlap)``: the faded-out end of the output so far."""
+
+
+def init_carry(num_sources: int, channels: int, overlap: int) -> Carry:
+    """Return the carry before the first chunk: silence."""
+    return Carry(jnp.zeros((channels, overlap)), jnp.zeros((num_sources, channels, overlap)))
+
+
+def stream_step(
+    separate: Separate, carry: Carry, chunk: jax.Array, *, segment: int
+) -> tuple[Carry, jax.Array]:
+    """Separate the next chunk of a stream.
+
+    The stream is cut into windows of ``segment`` samples that overlap by the carry's ``overlap``;
+    each is separated on its own and neighbours are cross-faded linearly, so stems that sum to
+    each window sum to the stream.
+
+    Args:
+      separate: separation of windows, ``(batch, segment) -> (batch, sources, segment)``.
+      carry: from :func:`init_carry` or the step before.
+      chunk: ``(channels, n * (segment - overlap))`` floats, for any n of at least 1.
+      segment: samples of a window.
+
+    Returns:
+      The carry after, and ``(sources, channels, n * (segment - overlap))``: the stems,
+      ``overlap`` samples behind the input.
+
+    Example:
+      >>> both = lambda x: jnp.stack([0.25 * x, 0.75 * x], axis=1)
+      >>> carry, out = stream_step(both, init_carry(2, 1, 2), jnp.arange(8.0)[None], segment=6)
+      >>> out.sum(0)[0].tolist()
+      [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+    References:
+      R. Crochiere, "A weighted overlap-add method of short-time Fourier analysis/synthesis",
+      IEEE Trans. ASSP 28(1), 1980.
+    """
+    channels, overlap = carry.context.shape
+    hop = segment - overlap
+    count, rest = divmod(chunk.shape[-1], hop)
+    if rest or not count:
+        raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {hop} samples")
+    x = jnp.concatenate([carry.context, chunk], axis=-1)
+    windows = jnp.stack([x[:, k * hop : k * hop + segment] for k in range(count)])
+    stems = separate(windows.reshape(count * channels, segment))
+    stems = stems.reshape(count, channels, -1, segment) * _fade(segment, overlap)
+    out, tail = [], carry.tail
+    for window in jnp.moveaxis(stems, 2, 1):
+        out.append(jnp.concatenate([window[..., :overlap] + tail, window[..., overlap:hop]], axis=-1))
+        tail = window[..., hop:]
+    return Carry(x[:, -overlap:], tail), jnp.concatenate(out, axis=-1)
+
+
+def separate_long(
+    separate: Separate, x, *, num_sources: int, segment: int, overlap: int, windows: int = 4
+) -> np.ndarray:
+    """Separate an array of any length, a few windows at a time.
+
+    Args:
+      separate: a jitted separation of windows.
+      x: ``(channels, samples)`` floats.
+      num_sources: how many stems ``separate`` returns.
+      segment, overlap: samples of a window and of the cross-fade.
+      windows: windows computed together.
+
+    Returns:
+      ``(sources, channels, samples)`` float32 numpy array.
+    """
+    channels, samples = x.shape
+    hop = segment - overlap
+    count = -(-(samples + overlap) // hop)
+    step = hop * min(windows, count)
+    total = -(-(samples + overlap) // step) * step
+    x = np.pad(np.asarray(x, np.float32), ((0, 0), (0, total - samples)))
+    carry = init_carry(num_sources, channels, overlap)
+    out = []
+    for start in range(0, total, step):
+        carry, stems = stream_step(separate, carry, x[:, start : start + step], segment=segment)
+        out.append(np.asarray(stems))
+    return np.concatenate(out, axis=-1)[..., overlap : overlap + samples]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fade(segment, overlap):
+    """Trapezoid whose rise and fall add to one."""
+    rise = (jnp.arange(overlap) + 0.5) / overlap
+    return jnp.concatenate([rise, jnp.ones(segment - 2 * overlap), rise[::-1]])

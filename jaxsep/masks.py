@@ -1,0 +1,94 @@
+"""Time-frequency masks: from magnitudes or network outputs to shares of the mixture."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep.spectral import magnitude
+
+
+def ratio_mask(outputs: jax.Array, axis: int = -3) -> jax.Array:
+    """Shares of non-negative outputs: ``y_i / sum_n y_n``, and ``1 / n`` where all are zero.
+
+    Args:
+      outputs: ``(..., sources, bins, frames)`` non-negative floats.
+      axis: the axis of the sources.
+
+    Returns:
+      Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere.
+
+    Example:
+      >>> ratio_mask(jnp.array([[[3.0, 0.0]], [[1.0, 0.0]]]))[:, 0].tolist()
+      [[0.75, 0.5], [0.25, 0.5]]
+
+    References:
+      P.-S. Huang et al., "Joint optimization of masks and deep recurrent neural networks for
+      monaural source separation", IEEE/ACM TASLP 23(12), 2015, eq. 3.
+    """
+    total = jnp.sum(outputs, axis=axis, keepdims=True)
+    positive = total > 0
+    shares = outputs / jnp.where(positive, total, 1.0)
+    return jnp.where(positive, shares, 1.0 / outputs.shape[axis])
+
+
+def wiener_mask(spectra: jax.Array, power: float = 2.0, axis: int = -3) -> jax.Array:
+    """Wiener-like mask of known sources: :func:`ratio_mask` of ``|S_i| ** power``.
+
+    Args:
+      spectra: ``(..., sources, bins, frames)`` complex spectra or magnitudes of the sources.
+      power: 1 for the ideal ratio mask, 2 for the Wiener filter.
+      axis: the axis of the sources.
+
+    Returns:
+      Float array of the same shape, in [0, 1], summing to 1 over ``axis``.
+
+    Example:
+      >>> [round(float(m), 2) for m in wiener_mask(jnp.array([[[3.0]], [[1.0]]])).ravel()]
+      [0.9, 0.1]
+    """
+    size = magnitude(spectra) if jnp.iscomplexobj(spectra) else jnp.abs(spectra)
+    return ratio_mask(size**power, axis)
+
+
+def binary_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:
+    """Ideal binary mask: 1 for the loudest source of each bin, 0 for the others.
+
+    Args:
+      spectra: ``(..., sources, bins, frames)`` complex spectra or magnitudes of the sources.
+      axis: the axis of the sources. A tie goes to the first source.
+
+    Returns:
+      Float array of the same shape, 0 or 1.
+
+    Example:
+      >>> binary_mask(jnp.array([[[3.0]], [[1.0]]]))[:, 0, 0].tolist()
+      [1.0, 0.0]
+    """
+    loudest = jnp.argmax(jnp.abs(spectra), axis=axis)
+    return jnp.moveaxis(jax.nn.one_hot(loudest, spectra.shape[axis]), -1, axis)
+
+
+def phase_sensitive_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:
+    """Phase-sensitive mask: the real part of ``S_i / Z``, cut to [0, 1]; 0 where Z is 0.
+
+    Args:
+      spectra: ``(..., sources, bins, frames)`` complex spectra of the sources; Z is their sum.
+      axis: the axis of the sources.
+
+    Returns:
+      Float array of the same shape, in [0, 1].
+
+    Example:
+      >>> spectra = jnp.array([[[3.0 + 0j]], [[1.0j]]])
+      >>> [round(float(m), 2) for m in phase_sensitive_mask(spectra).ravel()]
+      [0.9, 0.1]
+
+    References:
+      H. Erdogan et al., "Phase-sensitive and recognition-boosted speech separation using deep
+      recurrent neural networks", ICASSP 2015.
+    """
+    mixture = jnp.sum(spectra, axis=axis, keepdims=True)
+    power = jnp.square(mixture.real) + jnp.square(mixture.imag)
+    aligned = spectra.real * mixture.real + spectra.imag * mixture.imag
+    return jnp.clip(jnp.where(power > 0, aligned / jnp.where(power > 0, power, 1.0), 0.0), 0.0, 1.0)

@@ -1,0 +1,119 @@
+"""LSTM mask network: stacked LSTM layers over frames, one dense ReLU head per source.
+
+References:
+  P.-S. Huang et al., "Singing-voice separation from monaural recordings using deep recurrent
+  neural networks", ISMIR 2014. S. Hochreiter and J. Schmidhuber, "Long short-term memory",
+  Neural Computation 9(8), 1997.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxsep.models.layers import BatchNorm, Dropout
+from jaxsep.models.recurrence import lstm_cudnn, lstm_scan
+
+
+@dataclass(frozen=True)
+class LSTMMaskConfig:
+    """Options of the LSTM mask network."""
+
+    name: Literal["lstm_mask"] = "lstm_mask"
+    layers: int = 3
+    """Number of LSTM layers."""
+    width: int = 1000
+    """Units of each layer (of each direction)."""
+    bidirectional: bool = False
+    """Read the frames in both directions: better, but not causal."""
+    input_norm: bool = False
+    """Batch normalisation of each frequency bin of the input."""
+    dropout: float = 0.0
+    """Share of the units dropped between layers in training."""
+    implementation: Literal["scan", "cudnn"] = "scan"
+    """``scan`` runs anywhere; ``cudnn`` needs an NVIDIA GPU."""
+
+    def __post_init__(self):
+        if not 1 <= self.layers <= 64 or not 1 <= self.width <= 1 << 14:
+            raise ValueError(
+                f"layers={self.layers}, width={self.width}: expected 1 to 64 layers of 1 to 16384 units"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: expected 0 or more and less than 1")
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return not self.bidirectional
+
+
+class LSTMMask(nn.Module):
+    """``(batch, 1, bins, frames)`` features -> ``(batch, sources, bins, frames)``, not negative."""
+
+    config: LSTMMaskConfig
+    num_sources: int
+    num_bins: int
+
+    @nn.compact
+    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None):
+        batch, channels, bins, frames = features.shape
+        x = features.reshape(batch, channels * bins, frames)
+        if self.config.input_norm:
+            x = BatchNorm(name="input_norm")(x, train=train, mask=mask, axis_name=axis_name)
+        x = jnp.transpose(x, (2, 0, 1))
+        for layer in range(self.config.layers):
+            if layer:
+                dropout = Dropout(self.config.dropout, batch_axis=1, name=f"dropout_{layer}")
+                x = dropout(x, train=train, keys=keys)
+            x = self._layer(x, layer)
+        heads = nn.Dense(self.num_sources * self.num_bins, name="heads", bias_init=nn.initializers.ones)
+        y = nn.relu(heads(x)).reshape(frames, batch, self.num_sources, self.num_bins)
+        return jnp.transpose(y, (1, 2, 3, 0))
+
+    def _layer(self, x, layer):
+        config = self.config
+        directions = ("forward", "backward") if config.bidirectional else ("forward",)
+        weights = [
+            LSTMWeights(config.width, name=f"lstm_{layer}_{direction}")(x.shape[-1])
+            for direction in directions
+        ]
+        run = {"scan": lstm_scan, "cudnn": lstm_cudnn}[config.implementation]
+        return run(x, weights)
+
+
+class LSTMWeights(nn.Module):
+    """Parameters of one LSTM direction, gates in PyTorch's order: input, forget, cell, output.
+
+    ``input``: (in, 4 width), ``recurrent``: (width, 4 width), ``bias``: (4 width,), whose forget
+    part starts at 1 so that early gradients reach far.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs: int) -> dict[str, jax.Array]:
+        width = self.width
+
+        def bias_init(key, shape):
+            del key
+            return jnp.zeros(shape).at[width : 2 * width].set(1.0)
+
+        glorot, orthogonal = nn.initializers.glorot_uniform(), nn.initializers.orthogonal()
+
+        def per_gate(init):
+            def draw(key, shape):
+                rows, columns = shape
+                keys = jax.random.split(key, 4)
+                return jnp.concatenate([init(k, (rows, columns // 4)) for k in keys], axis=1)
+
+            return draw
+
+        return {
+            "input": self.param("input", per_gate(glorot), (inputs, 4 * width)),
+            "recurrent": self.param("recurrent", per_gate(orthogonal), (width, 4 * width)),
+            "bias": self.param("bias", bias_init, (4 * width,)),
+        }

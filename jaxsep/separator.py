@@ -1,0 +1,255 @@
+"""Separator: a model and its rate, arrays in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxsep.audio import Resampler
+from jaxsep.errors import UserError
+from jaxsep.inference import init_carry, stream_step
+from jaxsep.store import load_model, read_info
+from jaxsep.system import System
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class Block(NamedTuple):
+    """A piece of a stream: what went in and what came out, aligned."""
+
+    mixture: np.ndarray
+    """``(channels, samples)`` float32."""
+    stems: dict[str, np.ndarray]
+    """Name -> ``(channels, samples)`` float32."""
+
+
+class Separator:
+    """Separates waveforms of any length, rate and number of channels with one model.
+
+    Args:
+      system: the system.
+      variables: its trained variables.
+      name: the model's name, for folders and messages.
+      windows: windows computed together; more is faster on an accelerator and takes memory.
+
+    Example:
+      >>> separator = Separator.from_pretrained("vocals")
+      >>> stems = separator(np.zeros(8000, np.float32), 8000)
+      >>> {name: stem.shape for name, stem in stems.items()}
+      {'vocals': (8000,), 'accompaniment': (8000,)}
+    """
+
+    def __init__(self, system: System, variables: dict, name: str = "model", windows: int | None = None):
+        self.system, self.name = system, name
+        self.variables = jax.device_put(variables)
+        self.windows = windows or (4 if jax.default_backend() == "cpu" else 32)
+        self._step = jax.jit(partial(_step, system))
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, **options) -> Separator:
+        """Load a model.
+
+        Args:
+          model: the name of a shipped model, a published model's folder, or a training run's.
+          **options: ``windows``.
+
+        Raises:
+          UserError: there is no such model, or it is damaged.
+        """
+        folder = find_model(model)
+        system, variables, info = load_model(folder)
+        return cls(system, variables, name=str(info.get("name", folder.name)), **options)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the stems."""
+        return self.system.config.sources
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz that the model works at; other rates are resampled on the way."""
+        return self.system.config.sample_rate
+
+    def __call__(self, waveform, sample_rate: int) -> dict[str, np.ndarray]:
+        """Separate a waveform.
+
+        Args:
+          waveform: ``(samples,)`` or ``(channels, samples)`` floats; each channel on its own.
+          sample_rate: Hz of the waveform.
+
+        Returns:
+          Name -> float32 numpy array of the waveform's shape, rate and level. The stems sum to
+          the waveform; what lies above the model's band is in the stem that its config calls
+          ``residual``.
+
+        Raises:
+          ValueError: integers, another shape, an empty array, NaN or infinity, or a rate that is
+            not positive.
+        """
+        x = np.asarray(waveform)
+        if not np.issubdtype(x.dtype, np.floating):
+            raise ValueError(f"waveform.dtype={x.dtype}: expected floats; divide integers by full scale")
+        if x.ndim not in (1, 2) or 0 in x.shape:
+            raise ValueError(f"waveform.shape={x.shape}: expected (samples,) or (channels, samples)")
+        if not np.isfinite(x).all():
+            raise ValueError("waveform: holds NaN or infinity; replace them first")
+        if not sample_rate > 0:
+            raise ValueError(f"sample_rate={sample_rate}: expected a positive number of Hz")
+        channels = np.atleast_2d(x).astype(np.float32)
+        blocks = list(self.stream([channels], sample_rate, len(channels), channels.shape[1]))
+        stems = {s: np.concatenate([b.stems[s] for b in blocks], axis=1) for s in self.sources}
+        return {name: stem.reshape(x.shape) for name, stem in stems.items()}
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        samples: int | None = None,
+    ) -> Iterator[Block]:
+        """Separate a stream, with memory that does not grow with its length.
+
+        Args:
+          blocks: ``(channels, samples)`` float32 arrays of any lengths.
+          sample_rate: Hz of the stream.
+          channels: number of channels.
+          samples: the stream's length where it is known: short input is then computed in fewer
+            windows.
+
+        Yields:
+          Aligned pieces of the mixture and its stems; together they have the stream's length.
+        """
+        down = Resampler(sample_rate, self.sample_rate, channels)
+        ups = [Resampler(self.sample_rate, sample_rate, channels) for _ in self.sources]
+        mixture, stems = _Queue(channels), [_Queue(channels) for _ in self.sources]
+        length = None if samples is None else round(samples * self.sample_rate / sample_rate)
+
+        def watched():
+            for block in blocks:
+                mixture.put(block)
+                yield down.push(block)
+            yield down.finish()
+
+        for piece in self._separate(watched(), channels, length):
+            for queue, up, stem in zip(stems, ups, piece, strict=True):
+                queue.put(up.push(stem))
+            yield from self._aligned(mixture, stems, min(mixture.size, *(q.size for q in stems)))
+        for queue, up in zip(stems, ups, strict=True):
+            queue.put(up.finish())
+            queue.put(np.zeros((channels, max(0, mixture.size - queue.size)), np.float32))
+        yield from self._aligned(mixture, stems, mixture.size)
+
+    def _separate(self, blocks, channels, samples):
+        """Yield ``(sources, channels, n)`` at the model's rate, in all as long as ``blocks``."""
+        segment, overlap = self.system.segment, self.system.overlap
+        hop = segment - overlap
+        needed = self.windows if samples is None else -(-(samples + overlap) // hop)
+        chunk = hop * max(1, min(self.windows, needed))
+        carry = init_carry(len(self.sources), channels, overlap)
+        queue, skip, left = _Queue(channels), overlap, 0
+
+        def run(x):
+            nonlocal carry, skip, left
+            carry, out = self._step(self.variables, carry, x)
+            out = np.asarray(out)[..., skip:]
+            skip = max(0, skip - x.shape[1])
+            out = out[..., :left]
+            left -= out.shape[-1]
+            return out
+
+        for block in blocks:
+            queue.put(block)
+            left += block.shape[1]
+            while queue.size >= chunk:
+                yield run(queue.take(chunk))
+        while left > 0:
+            rest = queue.take(min(chunk, queue.size))
+            yield run(np.pad(rest, ((0, 0), (0, chunk - rest.shape[1]))))
+
+    def _aligned(self, mixture, stems, count):
+        """Yield ``count`` samples; the residual stem is what the others leave of the mixture."""
+        if not count:
+            return
+        whole = mixture.take(count)
+        named = dict(zip(self.sources, (q.take(count) for q in stems), strict=True))
+        others = [stem for name, stem in named.items() if name != self.system.config.residual]
+        named[self.system.config.residual] = whole - sum(others, np.zeros_like(whole))
+        yield Block(whole, named)
+
+
+def find_model(model: str | Path) -> Path:
+    """Return the folder of a model: a shipped name, a published model's or a training run's folder.
+
+    Raises:
+      UserError: there is none; the message lists those that ship.
+    """
+    folder = Path(model)
+    if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+        return folder
+    if (folder / "best" / "config.json").is_file():
+        return folder / "best"
+    if folder.is_dir():
+        raise UserError(
+            f"{folder}: holds no model (model.safetensors and config.json), nor a training run "
+            "that has been validated"
+        )
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; a model is a folder, unpack it first")
+    shipped = shipped_models()
+    if str(model) in shipped:
+        return shipped[str(model)]
+    raise UserError(
+        f"-m {model}: there is no such model; shipped are {', '.join(shipped)}; or give the folder "
+        "of a published model or of a training run"
+    )
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return name -> folder of the models that ship with the package."""
+    return {p.parent.name: p.parent for p in sorted(PRETRAINED.glob("*/config.json"))}
+
+
+def describe_models() -> list[dict]:
+    """Return the config entries of each shipped model, its weights' size in bytes included."""
+    rows = []
+    for name, folder in shipped_models().items():
+        size = (folder / "model.safetensors").stat().st_size
+        rows.append({"name": name, **read_info(folder), "bytes": size})
+    return rows
+
+
+def _step(system, variables, carry, chunk):
+    separate = partial(system.separate, variables)
+    return stream_step(separate, carry, chunk, segment=system.segment)
+
+
+class _Queue:
+    """Samples that wait: blocks in, any number of samples out."""
+
+    def __init__(self, channels: int):
+        self._blocks: list[np.ndarray] = []
+        self._empty = np.zeros((channels, 0), np.float32)
+        self.size = 0
+
+    def put(self, block: np.ndarray) -> None:
+        if block.shape[1]:
+            self._blocks.append(block)
+            self.size += block.shape[1]
+
+    def take(self, count: int) -> np.ndarray:
+        count = min(count, self.size)
+        taken, left = [self._empty], count
+        while left:
+            block = self._blocks.pop(0)
+            if block.shape[1] > left:
+                self._blocks.insert(0, block[:, left:])
+                block = block[:, :left]
+            taken.append(block)
+            left -= block.shape[1]
+        self.size -= count
+        return np.concatenate(taken, axis=1)

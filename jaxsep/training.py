@@ -1,0 +1,293 @@
+"""THE training step: one pure function for every network, on one device or many.
+
+A complete run on arrays::
+
+    system = System(SystemConfig(network=LSTMMaskConfig(layers=1, width=64)))
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3))
+    state = init_state(system, optimizer, seed=0)
+    step = jax.jit(partial(train_step, system=system, loss=LossConfig(), optimizer=optimizer))
+    for sources in batches:                       # (batch, sources, samples) float32
+        state, metrics = step(state, make_batch(sources))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxsep import losses
+from jaxsep.augment import AugmentConfig, augment
+from jaxsep.codec import source_magnitudes
+from jaxsep.system import System
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An Optax optimiser and its schedule."""
+
+    name: Literal["adam", "adamw", "adadelta", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    """Learning rate at its highest."""
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    """After the warm-up: stay, fall to zero along a cosine, or fall by ``decay_rate`` a run."""
+    warmup_steps: int = 0
+    """Steps of linear rise from zero."""
+    total_steps: int = 0
+    """Steps over which ``cosine`` and ``exponential`` fall; the run's own when 0."""
+    decay_rate: float = 0.1
+    """What ``exponential`` falls to, as a share of ``learning_rate``."""
+    clip_norm: float = 0.0
+    """Scale gradients down to this global norm; 0 to leave them."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of ``adamw``."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    rho: float = 0.9
+    """Decay of ``adadelta``."""
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss, by the name it has in this table, and its options."""
+
+    name: Literal["magnitude_mse", "magnitude_mae", "discriminative", "si_sdr", "snr"] = "discriminative"
+    gamma: float = 0.5
+    """Weight of the second term of ``discriminative``."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["step", "params", "model_state", "opt_state", "ema", "skipped", "seed"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class TrainState:
+    """All that changes in training, and the seed: what a checkpoint holds."""
+
+    step: jax.Array
+    """int32: steps taken."""
+    params: Any
+    model_state: Any
+    """Statistics of batch normalisation; may be empty."""
+    opt_state: Any
+    ema: Any
+    """Exponential moving average of the parameters; empty when it is off."""
+    skipped: jax.Array
+    """int32: steps whose loss or gradient was not finite, and which changed nothing."""
+    seed: jax.Array = field(default_factory=lambda: jnp.uint32(0))
+    """uint32: all randomness of a step follows from it and from ``step``."""
+
+    def variables(self, average: bool = True) -> dict:
+        """Variables for the network: of the averaged parameters where there are any."""
+        params = self.ema if average and self.ema else self.params
+        return {"params": params, "batch_stats": self.model_state}
+
+
+def make_schedule(config: OptimizerConfig, total_steps: int = 0) -> optax.Schedule:
+    """Return the learning rate as a function of the step."""
+    rate, warmup = config.learning_rate, config.warmup_steps
+    total = max(1, (config.total_steps or total_steps) - warmup)
+    after = {
+        "constant": optax.constant_schedule(rate),
+        "cosine": optax.cosine_decay_schedule(rate, total),
+        "exponential": optax.exponential_decay(rate, total, config.decay_rate),
+    }[config.schedule]
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig, total_steps: int = 0) -> optax.GradientTransformation:
+    """Return the Optax optimiser that ``config`` describes.
+
+    Example:
+      >>> _ = make_optimizer(OptimizerConfig("adamw", schedule="cosine"), total_steps=100)
+    """
+    rate = make_schedule(config, total_steps)
+    betas = dict(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+    rule = {
+        "adam": lambda: optax.adam(rate, **betas),
+        "adamw": lambda: optax.adamw(rate, **betas, weight_decay=config.weight_decay),
+        "adadelta": lambda: optax.adadelta(rate, rho=config.rho, eps=config.epsilon),
+        "sgd": lambda: optax.sgd(rate),
+    }[config.name]()
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
+
+
+def init_state(system: System, optimizer, seed: int = 0, ema: bool = False) -> TrainState:
+    """Return the state before the first step, drawn from ``seed``."""
+    variables = system.init(jax.random.key(seed))
+    params = variables["params"]
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        model_state=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else {},
+        skipped=jnp.int32(0),
+        seed=jnp.uint32(seed),
+    )
+
+
+def make_batch(sources, weight=None, example_id=None) -> dict[str, jax.Array]:
+    """Return the batch that :func:`train_step` takes.
+
+    Args:
+      sources: ``(batch, sources, samples)`` float32 waveforms; their sum is the mixture.
+      weight: ``(batch,)`` weights in loss and statistics, 0 for padding; 1 when None.
+      example_id: ``(batch,)`` uint32, different within the batch; randomness of an example
+        follows from it. Its place in the batch when None.
+    """
+    size = sources.shape[0]
+    return {
+        "sources": jnp.asarray(sources, jnp.float32),
+        "weight": jnp.ones(size) if weight is None else jnp.asarray(weight, jnp.float32),
+        "id": jnp.arange(size, dtype=jnp.uint32)
+        if example_id is None
+        else jnp.asarray(example_id, jnp.uint32),
+    }
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    system: System,
+    loss: LossConfig,
+    optimizer: optax.GradientTransformation,
+    augmentation: AugmentConfig = AugmentConfig(),
+    length: int | None = None,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Take one training step.
+
+    Mixes, encodes, estimates, and follows the gradient of the weighted mean of the loss over the
+    whole batch. A step whose loss or gradient is not finite is counted and changes nothing else.
+
+    Args:
+      state: the state before.
+      batch: what :func:`make_batch` returns; under ``axis_name`` this device's part of it.
+      system, loss, optimizer, augmentation: what is trained, for what, how.
+      length: samples that are left of the sources after augmentation; all when None.
+      ema_decay: decay of the moving average of the parameters, for a state made with ``ema``.
+      axis_name: mapped device axis (``shard_map``, ``pmap``); None under plain ``jit``, sharded
+        or not. All four give the same gradients.
+
+    Returns:
+      The state after, and scalars: ``loss``, ``grad_norm``, ``param_norm``, ``update_norm``,
+      ``finite``.
+    """
+    gradients, value, model_state = batch_gradient(
+        state,
+        batch,
+        system=system,
+        loss=loss,
+        augmentation=augmentation,
+        length=length,
+        axis_name=axis_name,
+    )
+    grad_norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+
+    def update(_):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = _average(state, params, ema_decay)
+        return params, model_state, opt_state, ema, optax.tree.norm(updates)
+
+    def keep(_):
+        return state.params, state.model_state, state.opt_state, state.ema, jnp.zeros_like(grad_norm)
+
+    params, model_state, opt_state, ema, update_norm = jax.lax.cond(finite, update, keep, None)
+    skipped = state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32)
+    new = TrainState(state.step + 1, params, model_state, opt_state, ema, skipped, state.seed)
+    metrics = {
+        "loss": value,
+        "grad_norm": grad_norm,
+        "param_norm": optax.tree.norm(state.params),
+        "update_norm": update_norm,
+        "finite": finite,
+    }
+    return new, metrics
+
+
+def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), length=None, axis_name=None):
+    """Return the gradient of the weighted mean loss, the loss and the new model state."""
+    step_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(step_key, i)))(batch["id"])
+    length = length or batch["sources"].shape[-1]
+    change = partial(augment, augmentation, length=length)
+    sources = jax.vmap(lambda key, x: change(key, x))(keys[:, 0], batch["sources"])
+    weight = batch["weight"]
+    total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
+
+    def objective(params):
+        variables = {"params": params, "batch_stats": state.model_state}
+        estimates, level, model_state = system.forward(
+            variables,
+            jnp.sum(sources, axis=1),
+            train=True,
+            key=keys[:, 1],
+            mask=weight,
+            axis_name=axis_name,
+        )
+        each = example_loss(loss, system, estimates, sources / level[:, None, None])
+        return jnp.sum(jnp.where(weight > 0, weight * each, 0.0)) / total_weight, model_state
+
+    params = state.params
+    if axis_name is not None:
+        # Without this, shard_map's gradient of replicated parameters is already summed over the
+        # devices, and summing or averaging it again is silently wrong.
+        params = jax.tree.map(lambda p: jax.lax.pcast(p, axis_name, to="varying"), params)
+    (value, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+    gradients = jax.tree.map(lambda g: _sum(g, axis_name), gradients)
+    return gradients, _sum(value, axis_name), model_state
+
+
+def example_loss(loss: LossConfig, system: System, estimates, sources) -> jax.Array:
+    """``(batch,)`` losses of estimates against ``(batch, sources, samples)`` sources."""
+    if loss.name == "si_sdr":
+        return losses.negative_si_sdr(estimates.waveforms, sources)
+    if loss.name == "snr":
+        return losses.negative_snr(estimates.waveforms, sources)
+    target = source_magnitudes(system.config.codec, sources)
+    if loss.name == "discriminative":
+        return losses.discriminative(estimates.magnitudes, target, loss.gamma)
+    distance = {"magnitude_mse": losses.magnitude_mse, "magnitude_mae": losses.magnitude_mae}
+    return distance[loss.name](estimates.magnitudes, target)
+
+
+def eval_step(
+    state: TrainState, batch, *, system: System, loss: LossConfig, axis_name: str | None = None
+) -> dict[str, jax.Array]:
+    """Return the loss of a batch under the averaged parameters, without augmentation or dropout.
+
+    Returns:
+      ``loss`` (weighted sum over the batch and ``axis_name``) and ``weight`` (its divisor).
+    """
+    sources, weight = batch["sources"], batch["weight"]
+    estimates, level, _ = system.forward(state.variables(), jnp.sum(sources, axis=1))
+    each = example_loss(loss, system, estimates, sources / level[:, None, None])
+    total = jnp.sum(jnp.where(weight > 0, weight * each, 0.0))
+    return {"loss": _sum(total, axis_name), "weight": _sum(jnp.sum(weight), axis_name)}
+
+
+def _sum(x, axis_name):
+    return x if axis_name is None else jax.lax.psum(x, axis_name)
+
+
+def _average(state, params, decay):
+    """Moving average that follows closely at first: its decay rises to ``decay``."""
+    if not state.ema:
+        return state.ema
+    warm = (1.0 + state.step) / (10.0 + state.step)
+    decay = jnp.minimum(decay, warm)
+    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, params)

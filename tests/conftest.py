@@ -1,0 +1,25 @@
+"""Four simulated devices, a random generator, and the recordings where they are."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def recordings():
+    """The folder of real recordings that JAXSEP_DATA names."""
+    folder = os.environ.get("JAXSEP_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("JAXSEP_DATA does not name a folder of recordings")
+    return Path(folder)

@@ -1,0 +1,126 @@
+"""Masks, losses and ratios against float64 numpy, and their properties."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsep import losses, masks, metrics
+
+
+@pytest.fixture
+def spectra(rng):
+    return rng.standard_normal((2, 3, 17, 11)) + 1j * rng.standard_normal((2, 3, 17, 11))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda s: masks.ratio_mask(jnp.abs(s)),
+        masks.wiener_mask,
+        lambda s: masks.wiener_mask(s, power=1.0),
+        masks.binary_mask,
+    ],
+)
+def test_masks_are_shares(spectra, mask):
+    silent = spectra.astype(np.complex64)
+    silent[..., 3] = 0
+    values = np.asarray(mask(jnp.asarray(silent)))
+    assert values.min() >= 0
+    np.testing.assert_allclose(values.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_ratio_mask_of_nothing_is_an_equal_share():
+    np.testing.assert_array_equal(masks.ratio_mask(jnp.zeros((4, 2, 2))), 0.25)
+    gradient = jax.grad(lambda y: masks.ratio_mask(y)[0].sum())(jnp.zeros((2, 3, 3)))
+    assert np.isfinite(gradient).all()
+
+
+def test_masks_equal_float64(spectra):
+    size = np.abs(spectra)
+    np.testing.assert_allclose(
+        masks.wiener_mask(spectra.astype(np.complex64)), size**2 / (size**2).sum(1, keepdims=True), atol=1e-6
+    )
+    mixture = spectra.sum(axis=1, keepdims=True)
+    expected = np.clip((spectra / mixture).real, 0, 1)
+    np.testing.assert_allclose(masks.phase_sensitive_mask(spectra.astype(np.complex64)), expected, atol=2e-5)
+    np.testing.assert_array_equal(np.asarray(masks.binary_mask(size)).argmax(1), size.argmax(1))
+
+
+@pytest.mark.parametrize("sources", [1, 2, 4])
+def test_losses_equal_float64(rng, sources):
+    e, s = rng.random((2, 3, sources, 5, 7))
+    own = ((e - s) ** 2).mean((-1, -2)).sum(-1)
+    gamma = 0.2
+    other = sum(
+        ((e[:, i] - s[:, j]) ** 2).mean((-1, -2)) for i, j in itertools.permutations(range(sources), 2)
+    )
+    np.testing.assert_allclose(losses.magnitude_mse(e, s), own, rtol=1e-5)
+    np.testing.assert_allclose(losses.magnitude_mae(e, s), np.abs(e - s).mean((-1, -2)).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(losses.discriminative(e, s, gamma), own - gamma * other, rtol=1e-4)
+
+
+def test_discriminative_optimum_is_where_the_documentation_says(rng):
+    s = jnp.asarray(rng.random((2, 3, 4)), jnp.float32)
+    optimum = jnp.stack([2 * s[0] - s[1], 2 * s[1] - s[0]])
+    gradient = jax.grad(lambda e: losses.discriminative(e, s, 0.5))(optimum)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+    with pytest.raises(ValueError, match="gamma=1.0"):
+        losses.discriminative(s, s, 1.0)
+
+
+def test_ratio_losses_are_minus_the_metrics(rng):
+    s, e = rng.standard_normal((2, 3, 2, 800)).astype(np.float32)
+    np.testing.assert_allclose(
+        losses.negative_si_sdr(e, s), -np.asarray(metrics.si_sdr(s, e)).mean(-1), atol=1e-3
+    )
+    np.testing.assert_allclose(losses.negative_snr(e, s), -np.asarray(metrics.snr(s, e)).mean(-1), atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [losses.negative_si_sdr, losses.negative_snr])
+def test_ratio_losses_are_finite_at_silence(loss):
+    x = jnp.stack([jnp.zeros(100), jnp.sin(jnp.arange(100.0))])
+    for e, s in ((x, jnp.zeros_like(x)), (jnp.zeros_like(x), x), (x, x)):
+        value, gradient = jax.value_and_grad(loss)(e, s)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_permutation_invariant_loss_ignores_the_order(rng):
+    s, e = rng.standard_normal((2, 4, 3, 200)).astype(np.float32)
+    values = [
+        np.asarray(losses.permutation_invariant(losses.negative_snr, e[:, list(order)], s))
+        for order in itertools.permutations(range(3))
+    ]
+    for value in values:
+        np.testing.assert_allclose(value, values[0], rtol=1e-5)
+
+
+def si_sdr_float64(s, e):
+    s, e = s.astype(np.float64), e.astype(np.float64)
+    target = (e * s).sum(-1, keepdims=True) / (s * s).sum(-1, keepdims=True) * s
+    return 10 * np.log10((target**2).sum(-1) / ((target - e) ** 2).sum(-1))
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.1, 1.0, 30.0])
+def test_si_sdr_equals_float64_at_any_level(rng, noise):
+    s = rng.standard_normal((2, 3, 4000)).astype(np.float32)
+    e = (0.3 * s + noise * rng.standard_normal(s.shape)).astype(np.float32)
+    expected = si_sdr_float64(s, e)
+    np.testing.assert_allclose(metrics.si_sdr(s, e), expected, atol=1e-3)
+    np.testing.assert_allclose(metrics.si_sdr(s, 1e-3 * e), expected, atol=1e-3)
+
+
+def test_si_sdr_of_silence_and_nan_is_as_documented():
+    s = np.sin(np.arange(100, dtype=np.float32))
+    nan = s.copy()
+    nan[3] = np.nan
+    zero = np.zeros_like(s)
+    assert np.isnan(metrics.si_sdr(zero, s))
+    assert np.isnan(metrics.si_sdr(zero, zero))
+    assert metrics.si_sdr(s, zero) == -np.inf
+    assert metrics.si_sdr(s, s) > 100
+    assert np.isnan(metrics.si_sdr(s, nan))
+    assert np.isnan(metrics.si_sdr(nan, s))

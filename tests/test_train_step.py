@@ -1,0 +1,208 @@
+"""THE training step: the same numbers however it is spread over devices."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxsep.augment import AugmentConfig
+from jaxsep.codec import STFTCodec
+from jaxsep.models import LSTMMaskConfig
+from jaxsep.system import System, SystemConfig
+from jaxsep.training import (
+    LossConfig,
+    OptimizerConfig,
+    batch_gradient,
+    eval_step,
+    init_state,
+    make_batch,
+    make_optimizer,
+    make_schedule,
+    train_step,
+)
+
+SAMPLES = 600
+
+
+def small_system(**network):
+    options = dict(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3) | network
+    return System(
+        SystemConfig(
+            codec=STFTCodec(n_fft=64, hop_length=16),
+            network=LSTMMaskConfig(**options),
+            segment_seconds=0.1,
+            overlap_seconds=0.02,
+        )
+    )
+
+
+@pytest.fixture
+def batch(rng):
+    sources = rng.standard_normal((8, 2, SAMPLES)).astype(np.float32)
+    return make_batch(sources, weight=[1, 1, 0, 1, 0.5, 0, 0, 1])  # uneven over four devices
+
+
+def spread(function, way):
+    """``function(state, batch, axis_name)`` on four devices."""
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    named = partial(function, axis_name="d")
+    if way == "jit":
+        return jax.jit(function)
+    if way == "sharded jit":
+
+        def run(state, batch):
+            state = jax.device_put(state, NamedSharding(mesh, P()))
+            return jax.jit(function)(state, jax.device_put(batch, NamedSharding(mesh, P("d"))))
+
+        return run
+    if way == "shard_map":
+        return jax.jit(jax.shard_map(named, mesh=mesh, in_specs=(P(), P("d")), out_specs=P()))
+    mapped = jax.pmap(named, axis_name="d", in_axes=(None, 0), out_axes=None)
+    return lambda state, batch: mapped(state, jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), batch))
+
+
+@pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
+@pytest.mark.parametrize("loss", ["discriminative", "snr"])
+def test_gradient_is_the_same_on_four_devices(batch, way, loss):
+    system = small_system()
+    state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)
+    gradient = partial(
+        batch_gradient,
+        system=system,
+        loss=LossConfig(loss, gamma=0.3),
+        augmentation=AugmentConfig(gain_db=3, polarity=True, circular_shift=True),
+    )
+    results = [spread(gradient, w)(state, batch) for w in ("jit", way)]
+    (expected, value, statistics), (found, value_4, statistics_4) = jax.device_get(results)
+    expected, found = ravel_pytree(expected)[0], ravel_pytree(found)[0]
+    assert np.max(np.abs(expected)) > 1e-3
+    assert np.max(np.abs(found - expected)) <= 1e-6 * np.max(np.abs(expected))
+    np.testing.assert_allclose(value_4, value, rtol=1e-6)
+    np.testing.assert_allclose(ravel_pytree(statistics_4)[0], ravel_pytree(statistics)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
+def test_a_step_of_sgd_is_the_same_on_four_devices(batch, way):
+    """SGD, since Adam's step does not feel a gradient that is N times too large."""
+    system = small_system()
+    optimizer = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0))
+    state = init_state(system, optimizer, seed=3, ema=True)
+    step = partial(
+        train_step, system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer, ema_decay=0.9
+    )
+    (one, metrics), (four, metrics_4) = jax.device_get([spread(step, w)(state, batch) for w in ("jit", way)])
+    moved = ravel_pytree(one.params)[0] - ravel_pytree(state.params)[0]
+    difference = ravel_pytree(four.params)[0] - ravel_pytree(one.params)[0]
+    rounding = 2e-7 * np.max(np.abs(ravel_pytree(one.params)[0]))
+    assert np.max(np.abs(difference)) <= 1e-6 * np.max(np.abs(moved)) + rounding
+    for name in ("loss", "grad_norm", "update_norm"):
+        np.testing.assert_allclose(metrics_4[name], metrics[name], rtol=2e-6)
+
+
+def test_padding_examples_count_nothing(rng):
+    system = small_system()
+    state = init_state(system, make_optimizer(OptimizerConfig("sgd")))
+    sources = rng.standard_normal((3, 2, SAMPLES)).astype(np.float32)
+    padded = np.concatenate([sources, np.full((2, 2, SAMPLES), 7.0, np.float32)])
+    options = dict(system=system, loss=LossConfig("snr"))
+    a = batch_gradient(state, make_batch(sources), **options)
+    b = batch_gradient(state, make_batch(padded, weight=[1, 1, 1, 0, 0]), **options)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
+
+
+def test_gradient_equals_finite_differences(rng):
+    system = small_system(dropout=0.0, input_norm=False)
+    state = init_state(system, make_optimizer(OptimizerConfig("sgd")))
+    batch = make_batch(rng.standard_normal((2, 2, SAMPLES)).astype(np.float32))
+    flat, restore = ravel_pytree(state.params)
+    direction = jnp.asarray(rng.standard_normal(flat.shape), jnp.float32)
+
+    def loss(t):
+        moved = dataclasses.replace(state, params=restore(flat + t * direction))
+        return float(batch_gradient(moved, batch, system=system, loss=LossConfig("snr"))[1])
+
+    gradient = batch_gradient(state, batch, system=system, loss=LossConfig("snr"))[0]
+    slope = float(ravel_pytree(gradient)[0] @ direction)
+    assert slope == pytest.approx((loss(1e-3) - loss(-1e-3)) / 2e-3, rel=0.02, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "loss"),
+    [
+        ("adam", "discriminative"),
+        ("adamw", "magnitude_mse"),
+        ("adadelta", "magnitude_mae"),
+        ("sgd", "si_sdr"),
+        ("adam", "snr"),
+    ],
+)
+def test_every_loss_and_optimizer_learns(rng, optimizer, loss):
+    system = small_system(dropout=0.0, layers=1)
+    rate = {"sgd": 0.03, "adadelta": 1.0}.get(optimizer, 0.01)
+    rule = make_optimizer(OptimizerConfig(optimizer, rate, epsilon=1e-6, clip_norm=5.0))
+    state = init_state(system, rule, ema=True)
+    time = np.arange(SAMPLES) / 16000
+    tones = np.stack([np.sin(2 * np.pi * f * time) for f in (500, 3000)])
+    batch = make_batch(tones * rng.uniform(0.5, 1, (4, 2, 1)))
+    step = jax.jit(partial(train_step, system=system, loss=LossConfig(loss), optimizer=rule, ema_decay=0.9))
+    history = []
+    for _ in range(25):
+        state, metrics = step(state, batch)
+        history.append(float(metrics["loss"]))
+    assert history[-1] < history[0]
+    assert int(state.step) == 25
+    assert int(state.skipped) == 0
+    result = eval_step(state, batch, system=system, loss=LossConfig(loss))
+    assert float(result["weight"]) == 4
+    assert np.isfinite(float(result["loss"]))
+
+
+def test_a_bad_example_is_skipped_counted_and_changes_nothing(batch):
+    system = small_system()
+    rule = make_optimizer(OptimizerConfig("adam"))
+    state = init_state(system, rule, ema=True)
+    step = jax.jit(partial(train_step, system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.9))
+    bad = {**batch, "sources": batch["sources"].at[0, 0, 5].set(jnp.nan)}
+    after, metrics = step(state, bad)
+    assert not metrics["finite"]
+    assert (int(after.step), int(after.skipped)) == (1, 1)
+    for name in ("params", "model_state", "opt_state", "ema"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(state, name))
+    assert step(after, batch)[1]["finite"]
+
+
+def test_gradients_are_clipped_and_norms_measured(batch):
+    system = small_system()
+    for clip, expected in ((0.0, None), (1e-3, 1e-3)):
+        rule = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0, clip_norm=clip))
+        state = init_state(system, rule)
+        _, metrics = train_step(state, batch, system=system, loss=LossConfig("snr"), optimizer=rule)
+        assert float(metrics["update_norm"]) == pytest.approx(
+            expected or float(metrics["grad_norm"]), rel=1e-4
+        )
+        assert float(metrics["param_norm"]) == pytest.approx(float(optax.tree.norm(state.params)))
+
+
+def test_schedules_rise_and_fall():
+    cosine = make_schedule(OptimizerConfig(learning_rate=1.0, schedule="cosine", warmup_steps=10), 110)
+    assert [round(float(cosine(s)), 3) for s in (0, 5, 10, 60, 110)] == [0.0, 0.5, 1.0, 0.5, 0.0]
+    falling = make_schedule(OptimizerConfig(learning_rate=1.0, schedule="exponential", decay_rate=0.1), 100)
+    assert [round(float(falling(s)), 3) for s in (0, 50, 100)] == [1.0, 0.316, 0.1]
+
+
+def test_the_average_follows_the_parameters(batch):
+    system = small_system()
+    rule = make_optimizer(OptimizerConfig("sgd", learning_rate=0.1))
+    state = init_state(system, rule, ema=True)
+    after, _ = train_step(state, batch, system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.05)
+    expected = jax.tree.map(lambda a, p: 0.05 * a + 0.95 * p, state.ema, after.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.ema, expected)
+    assert after.variables()["params"] is after.ema
+    assert after.variables(average=False)["params"] is after.params

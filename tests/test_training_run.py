@@ -1,0 +1,347 @@
+"""A run on generated recordings: learns, stops, resumes bit for bit, and says what is wrong."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+import train.log
+import train.loop
+from jaxsep.augment import AugmentConfig
+from jaxsep.codec import STFTCodec
+from jaxsep.errors import UserError
+from jaxsep.models import LSTMMaskConfig
+from jaxsep.separator import Separator
+from jaxsep.store import Checkpoints, run_lock
+from jaxsep.system import System, SystemConfig
+from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_optimizer
+from train.__main__ import main
+from train.bank import build_bank
+from train.batches import Excerpts, batches
+from train.config import DataConfig, TrainConfig, changed_fields, load_config
+from train.recipes import find_tracks
+
+ROOT = Path(__file__).parent.parent
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """Stereo files: a low tone left, a high one right; and one each empty, silent, short."""
+    folder = tmp_path_factory.mktemp("songs")
+    rng = np.random.default_rng(1)
+    time = np.arange(8000) / 4000
+    for i in range(4):
+        low, high = (
+            np.sin(2 * np.pi * f * time + i) * rng.uniform(0.1, 0.4) for f in (200 + 20 * i, 1200 + 50 * i)
+        )
+        soundfile.write(folder / f"song{i}.wav", np.stack([low, high], axis=1), 4000, subtype="FLOAT")
+    (folder / "empty.wav").write_bytes(b"")
+    soundfile.write(folder / "silent.wav", np.zeros((8000, 2)), 4000)
+    soundfile.write(folder / "short.wav", np.ones((100, 2)) / 2, 4000)
+    soundfile.write(folder / "mono.wav", np.ones(8000) / 2, 4000)
+    return folder
+
+
+@pytest.fixture
+def config(songs, tmp_path):
+    return TrainConfig(
+        system=SystemConfig(
+            sources=("high", "low"),
+            residual="low",
+            sample_rate=4000,
+            codec=STFTCodec(n_fft=128, hop_length=32, scale="log"),
+            network=LSTMMaskConfig(layers=1, width=8, input_norm=True, dropout=0.2, bidirectional=True),
+            segment_seconds=1.0,
+            overlap_seconds=0.1,
+        ),
+        data=DataConfig(
+            train=str(songs),
+            valid=str(songs),
+            channels=("low", "high"),
+            seconds=0.5,
+            cache=str(tmp_path / "cache"),
+        ),
+        loss=LossConfig("snr"),
+        augment=AugmentConfig(gain_db=2.0, speed_semitones=1.0, polarity=True),
+        optimizer=OptimizerConfig("adamw", 0.01, schedule="cosine", clip_norm=5.0),
+        out=str(tmp_path / "run"),
+        steps=STEPS,
+        batch_size=4,
+        ema_decay=0.9,
+        log_every=3,
+        valid_every=6,
+        save_every=4,
+        examples=1,
+    )
+
+
+def final_state(config, step=STEPS):
+    system = System(config.system)
+    checkpoints = Checkpoints(config.out)
+    like = init_state(system, make_optimizer(config.optimizer, config.steps), config.seed, ema=True)
+    return jax.device_get(checkpoints.state(step, like))
+
+
+def identical(a, b):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
+    assert train.loop.run(dataclasses.replace(config, steps=40)) == 0
+    rows = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert {"grad_norm", "param_norm", "update_norm", "skipped", "seconds_per_step"} <= rows[0].keys()
+    assert [row["step"] for row in rows if "valid/score" in row] == [6, 12, 18, 24, 30, 36, 40]
+    said = capsys.readouterr().err
+    for name in ("empty", "silent", "short", "mono"):
+        assert f"skipped {name}:" in said
+    assert list((Path(config.out) / "tensorboard").glob("events*"))
+    separator = Separator.from_pretrained(config.out)
+    assert separator.sources == ("high", "low")
+    stems = separator(np.sin(np.arange(4000, dtype=np.float32)), 4000)
+    np.testing.assert_allclose(stems["high"] + stems["low"], np.sin(np.arange(4000)), atol=1e-4)
+
+
+@pytest.mark.parametrize("stops", [(1,), (4,), (5, 9)])
+def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_path, stops):
+    """SIGTERM after the given steps; each time the same command goes on."""
+    train.loop.run(config)
+    broken = dataclasses.replace(config, out=str(tmp_path / "broken"))
+    note = train.log.Log.step
+    for stop in stops:
+
+        def step(self, number, *rest, stop=stop):
+            note(self, number, *rest)
+            if number == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(train.log.Log, "step", step)
+        assert train.loop.run(broken) == 128 + signal.SIGTERM
+    monkeypatch.setattr(train.log.Log, "step", note)
+    assert train.loop.run(broken) == 0
+    assert identical(final_state(config), final_state(broken))
+    logs = [(Path(c.out) / "log.jsonl").read_text().splitlines() for c in (config, broken)]
+    last = [{k: v for k, v in json.loads(log[-1]).items() if k != "seconds_per_step"} for log in logs]
+    assert last[0] == last[1]
+
+
+KILL = """
+import dataclasses, os, pickle, signal, sys
+import train.log, train.loop
+config, stop = pickle.load(open(sys.argv[1], "rb")), int(sys.argv[2])
+note = train.log.Log.step
+def step(self, number, *rest):
+    note(self, number, *rest)
+    if number == stop:
+        os.kill(os.getpid(), signal.SIGKILL)
+train.log.Log.step = step
+sys.exit(train.loop.run(config))
+"""
+
+
+def run_and_kill(config, tmp_path, step):
+    import pickle
+
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(config))
+    command = [sys.executable, "-c", KILL, str(tmp_path / "config.pickle"), str(step)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300)
+
+
+def test_a_killed_run_ends_with_the_same_bits(config, tmp_path):
+    broken = dataclasses.replace(config, out=str(tmp_path / "broken"))
+    assert run_and_kill(broken, tmp_path, 7).returncode == -signal.SIGKILL
+    assert run_and_kill(broken, tmp_path, 0).returncode == 0
+    assert run_and_kill(config, tmp_path, 0).returncode == 0
+    assert identical(final_state(config), final_state(broken))
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_instants_ends_with_the_same_bits(config, tmp_path):
+    """Twenty times kill -9, at any instant: inside saves, validation and compilation too."""
+    long = dataclasses.replace(config, steps=200, save_every=10, valid_every=50)
+    assert run_and_kill(long, tmp_path, 0).returncode == 0
+    broken = dataclasses.replace(long, out=str(tmp_path / "broken"))
+    rng = np.random.default_rng(0)
+    import pickle
+
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(broken))
+    for _ in range(20):
+        command = [sys.executable, "-c", KILL, str(tmp_path / "config.pickle"), "0"]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(3, 15))
+        process.kill()
+        process.wait()
+    assert run_and_kill(broken, tmp_path, 0).returncode == 0
+    assert identical(final_state(long, 200), final_state(broken, 200))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
+    train.loop.run(config)
+    expected = final_state(config)
+    newest = Path(config.out) / "checkpoints" / str(STEPS)
+    victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        victim.write_bytes(data)
+    elif damage == "truncate":
+        victim.write_bytes(data[: len(data) // 2])
+    else:
+        victim.unlink()
+    (newest.parent / "99").mkdir()  # an empty step folder, as a crash leaves
+    capsys.readouterr()
+    assert train.loop.run(config) == 0
+    said = capsys.readouterr().err
+    assert f"checkpoint {STEPS} is damaged" in said
+    assert "resuming at step 8" in said
+    assert identical(final_state(config), expected)
+
+
+def test_another_config_is_refused_unless_allowed(config):
+    train.loop.run(dataclasses.replace(config, steps=4))
+    other = dataclasses.replace(config, steps=4, seed=7, batch_size=8)
+    with pytest.raises(UserError, match="batch_size: 4 -> 8; seed: 0 -> 7"):
+        train.loop.run(other)
+    assert train.loop.run(dataclasses.replace(other, allow_changes=True)) == 0
+    assert changed_fields({"data": {"cache": "a", "remix": 0}}, {"data": {"cache": "b", "remix": 0}}) == []
+
+
+def test_a_second_trainer_is_refused(config):
+    with run_lock(config.out), pytest.raises(UserError, match="another process"):
+        train.loop.run(config)
+
+
+def test_a_run_gone_bad_stops_and_names_the_steps(config):
+    bad = dataclasses.replace(
+        config, optimizer=OptimizerConfig("sgd", 1e30), max_bad_steps=3, steps=30, valid_every=100
+    )
+    with pytest.raises(UserError, match=r"not finite in steps \d+ to \d+; the last good step is \d+; .*song"):
+        train.loop.run(bad)
+
+
+def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):
+    train.loop.run(dataclasses.replace(config, steps=6))
+    tuned = dataclasses.replace(config, steps=1, init_from=config.out, out=str(tmp_path / "tuned"))
+    assert train.loop.run(tuned) == 0
+    assert "starting from the weights" in capsys.readouterr().err
+    wider = dataclasses.replace(tuned, out=str(tmp_path / "wider"))
+    network = dataclasses.replace(config.system.network, width=9)
+    wider = dataclasses.replace(wider, system=dataclasses.replace(config.system, network=network))
+    with pytest.raises(UserError, match="another network"):
+        train.loop.run(wider)
+
+
+def excerpts(config, seed=0, count=40, **data):
+    options = dataclasses.replace(config.data, **data)
+    tracks = find_tracks(options, Path(options.train), config.system.sources)
+    bank = build_bank(tracks, 4000, options.cache)
+    return Excerpts(bank, options, seed, 1000, count)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(config, monkeypatch):
+    whole = list(batches(excerpts(config), 4, 0, threads=0))
+    assert len(whole) == 10
+    for threads, start in ((1, 0), (4, 0), (2, 7)):
+        for a, b in zip(batches(excerpts(config), 4, start, threads), whole[start:], strict=True):
+            np.testing.assert_array_equal(a["sources"], b["sources"])
+    assert not np.array_equal(
+        next(batches(excerpts(config, seed=1), 4, 0, 1))["sources"], whole[0]["sources"]
+    )
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    halves = []
+    for host in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        halves.append(list(batches(excerpts(config), 4, 3, 2)))
+    for k, (a, b) in enumerate(zip(*halves, strict=True)):
+        np.testing.assert_array_equal(np.concatenate([a["sources"], b["sources"]]), whole[3 + k]["sources"])
+        np.testing.assert_array_equal(np.concatenate([a["id"], b["id"]]), np.arange(4))
+
+
+def test_excerpts_are_what_the_files_hold(config, songs):
+    source = excerpts(config, remix=0.0, circular=False)
+    for i in range(10):
+        example = source[i]
+        track = example["track"][0]
+        audio, _ = soundfile.read(songs / f"{source.bank.names[track]}.wav", dtype="float32")
+        both = audio[:, ::-1].T  # channels are (low, high), sources (high, low)
+        starts = [s for s in range(7001) if np.array_equal(both[:, s : s + 1000], example["sources"])]
+        assert len(starts) >= 1
+    remixed = excerpts(config, remix=1.0)
+    assert any(len(set(remixed[i]["track"])) == 2 for i in range(10))
+
+
+def test_song_folders_sum_the_files_of_a_source(tmp_path, rng):
+    audio = rng.standard_normal((3, 4000)).astype(np.float32) * 0.1
+    for song in ("one", "two"):
+        (tmp_path / song).mkdir()
+        for name, x in zip(("drums", "bass", "other"), audio, strict=True):
+            soundfile.write(tmp_path / song / f"{name}.wav", x, 4000, subtype="FLOAT")
+    (tmp_path / "half").mkdir()
+    soundfile.write(tmp_path / "half" / "drums.wav", audio[0], 4000)
+    files = {"drums": ("drums.*",), "rest": ("bass.*", "other.*")}
+    options = DataConfig("song_folders", files=files, cache=str(tmp_path / "cache"))
+    tracks = find_tracks(options, tmp_path, ("drums", "rest"))
+    assert [t.name for t in tracks] == ["one", "two"]
+    bank = build_bank(tracks, 4000, options.cache)
+    np.testing.assert_allclose(bank.track(1), [audio[0], audio[1] + audio[2]], atol=1e-6)
+    assert isinstance(bank.audio, np.memmap)
+    with pytest.raises(UserError, match="lacks patterns for the source bass"):
+        find_tracks(options, tmp_path, ("bass",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["configs/vocals.yaml"], "JAXSEP_DATA is not set"),
+        (["configs/vocals.yaml", "--data.train", "/nowhere", "--data.valid", "/nowhere"], "no such folder"),
+    ],
+)
+def test_what_is_missing_is_said_plainly(arguments, part, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("JAXSEP_DATA", raising=False)
+    extra = ["--out", str(tmp_path / "run")] if len(arguments) > 1 or "vocals" in arguments[0] else []
+    assert main([*arguments, *extra]) == 2
+    assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("stepz: 3", "config.stepz: unknown"),
+        ("steps: many", "config.steps='many': expected int"),
+        ("system: {network: {name: magic}}", "config.system.network.name='magic'"),
+        ("system: {codec: {n_fft: -4}}", "n_fft=-4"),
+        ("system: {codec: {n_fft: 1000000000}}", "n_fft=1000000000"),
+        ("system: {sources: [a/b], residual: a/b}", "a/b"),
+        ("loss: !!python/object/apply:os.system ['true']", "not plain YAML"),
+        ("[" * 5000, "not plain YAML"),
+    ],
+)
+def test_a_wrong_config_is_refused_by_field(tmp_path, text, part):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_config(str(path), [])
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_loads_and_can_be_overridden(path):
+    config = load_config(str(path), ["--system.network.width", "7", "--steps", "3"])
+    assert (config.system.network.width, config.steps) == (7, 3)
+    head = path.read_text().split("\nsystem:")[0]
+    for word in ("Source:", "Command:", "Time:", "Score:"):
+        assert word in head

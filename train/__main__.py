@@ -1,0 +1,33 @@
+"""``python -m train CONFIG [--field.name VALUE ...]``: train, or go on where the run stopped."""
+
+from __future__ import annotations
+
+import sys
+
+_USAGE = """usage: python -m train CONFIG.yaml [--field.name VALUE ...]
+
+Trains the system that CONFIG describes; started again, the same command goes on where it stopped.
+`python -m train CONFIG.yaml --help` lists every field. Configs are in configs/."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0 if arguments else 2
+
+    from jaxsep.errors import UserError
+    from train.config import load_config
+
+    try:
+        config = load_config(arguments[0], arguments[1:])
+        from train.loop import run
+
+        return run(config)
+    except UserError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

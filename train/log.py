@@ -1,0 +1,159 @@
+"""What a run tells: lines on the terminal, ``log.jsonl``, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsep.config import to_dict
+from jaxsep.errors import UserError
+from jaxsep.spectral import amplitude_to_db, stft
+from jaxsep.store import write_atomically
+from train.config import TrainConfig
+
+
+class Log:
+    """The log of a run; a resumed run's holds each step once."""
+
+    def __init__(self, out: Path, config: TrainConfig):
+        self._out, self._config = out, config
+        self._pending: list[tuple[int, dict, list[str]]] = []
+        self._bad, self._last_good, self._clock = 0, 0, (0, 0.0)
+        self._progress: Any = None
+        self._task: Any = None
+        write_atomically(out / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
+        self._board = _board(out)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._progress:
+            self._progress.stop()
+        if self._board:
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        (self._progress.console if self._progress else self).print(text)
+
+    def print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def start(self, step: int, total: int) -> None:
+        """Begin (again) after ``step``: forget what was logged of later steps."""
+        path = self._out / "log.jsonl"
+        if path.exists():
+            lines = [x for x in path.read_text().splitlines() if _step_of(x) <= step]
+            write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
+        self._clock, self._last_good = (step, time.perf_counter()), step
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._progress = Progress(console=Console(stderr=True))
+            self._progress.start()
+            self._task = self._progress.add_task("training", total=total, completed=step)
+
+    def step(self, number: int, metrics: dict, tracks: list[str]) -> None:
+        """Note the metrics of a step; every ``log_every`` steps read and write them."""
+        self._pending.append((number, metrics, tracks))
+        if self._progress:
+            self._progress.update(self._task, completed=number)
+        if number % self._config.log_every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read the noted metrics from the device, write their means, stop a run gone bad."""
+        if not self._pending:
+            return
+        values = [{k: float(v) for k, v in metrics.items()} for _, metrics, _ in self._pending]
+        self._check(values)
+        number = self._pending[-1][0]
+        self._pending = []
+        good = [v for v in values if v["finite"]] or values
+        row = {k: float(np.mean([v[k] for v in good])) for k in values[0] if k != "finite"}
+        before, clock = self._clock
+        self._clock = (number, time.perf_counter())
+        seconds = (self._clock[1] - clock) / max(1, number - before)
+        skipped = len(values) - sum(v["finite"] for v in values)
+        row = {"step": number, **row, "skipped": int(skipped), "seconds_per_step": seconds}
+        self._write(row)
+        left = (self._config.steps - number) * seconds
+        if not self._progress:
+            total = self._config.steps
+            self.say(
+                f"step {number}/{total}  loss {row['loss']:.4f}  {seconds:.2f} s/step  {_clock(left)} left"
+            )
+
+    def validation(self, number: int, result) -> None:
+        """Write the scores of a validation, and its audio and spectrograms."""
+        self.flush()
+        scores = {f"valid/{name}": value for name, value in result.mean.items()}
+        self._write({"step": number, "valid/score": result.score, **scores})
+        text = ", ".join(f"{name} {value:+.2f}" for name, value in result.mean.items())
+        self.say(f"step {number}: SI-SDR improvement on validation {result.score:+.2f} dB ({text})")
+        self._clock = (number, time.perf_counter())
+        if not self._board:
+            return
+        rate = self._config.system.sample_rate
+        for name, signals in result.examples.items():
+            for stem, audio in signals.items():
+                peak = max(1.0, float(np.max(np.abs(audio))))
+                self._board.add_audio(f"{name}/{stem}", audio[:, None] / peak, number, rate)
+                self._board.add_image(f"{name}/{stem}", _picture(audio), number, dataformats="HW")
+
+    def _check(self, values):
+        for (number, _, tracks), value in zip(self._pending, values, strict=True):
+            if value["finite"]:
+                self._bad, self._last_good = 0, number
+                continue
+            self._bad += 1
+            if self._bad >= self._config.max_bad_steps:
+                raise UserError(
+                    f"{self._out}: loss or gradient not finite in steps {self._last_good + 1} to "
+                    f"{number}; the last good step is {self._last_good}; recordings of step "
+                    f"{number}: {', '.join(sorted(set(tracks))[:8])}; lower "
+                    "optimizer.learning_rate or set optimizer.clip_norm, then start again"
+                )
+
+    def _write(self, row):
+        with open(self._out / "log.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._board:
+            for key, value in row.items():
+                if key != "step":
+                    self._board.add_scalar(key, value, row["step"])
+
+
+def _board(out):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "tensorboard"))
+
+
+def _step_of(line):
+    """The step of a log line; a line cut short by a crash counts as later than any."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return sys.maxsize
+
+
+def _picture(audio):
+    """Spectrogram as grey levels in [0, 1], low frequencies at the bottom."""
+    db = np.asarray(amplitude_to_db(np.abs(stft(audio, n_fft=1024)), top_db=80.0))
+    return ((db - db.max()) / 80.0 + 1.0)[::-1].astype(np.float32)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

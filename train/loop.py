@@ -1,0 +1,183 @@
+"""The training loop: read a batch, take THE step, log, validate, save; stop and resume exactly."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxsep.config import to_dict
+from jaxsep.errors import UserError
+from jaxsep.store import Checkpoints, load_model, run_lock, save_model
+from jaxsep.system import System
+from jaxsep.training import init_state, make_optimizer, train_step
+from train.bank import build_bank
+from train.batches import Excerpts, batches
+from train.config import TrainConfig, changed_fields, data_folder
+from train.log import Log
+from train.recipes import find_tracks
+from train.validate import validate
+
+
+class Stop:
+    """Notes SIGTERM and SIGINT, so that the loop saves before it ends."""
+
+    def __init__(self):
+        self.signal = 0
+
+    def __enter__(self):
+        handled = (signal.SIGTERM, signal.SIGINT)
+        self._before = {s: signal.signal(s, self._note) for s in handled}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _frame):
+        self.signal = number
+
+    def __bool__(self):
+        return self.signal != 0
+
+
+def run(config: TrainConfig) -> int:
+    """Train as ``config`` says; return the exit status."""
+    out = Path(config.out).expanduser()
+    with Stop() as stop, run_lock(out), Log(out, config) as log:
+        system = System(config.system)
+        train_bank = _bank(config, system, config.data.train, "data.train", log)
+        valid_bank = _bank(config, system, config.data.valid, "data.valid", log)
+        optimizer = make_optimizer(config.optimizer, config.steps)
+        checkpoints = Checkpoints(out, config.keep)
+        place = _Placement(config.batch_size)
+        state, best = _start(config, system, optimizer, checkpoints, log)
+        state = place.state(state)
+        step = jax.jit(
+            partial(
+                train_step,
+                system=system,
+                loss=config.loss,
+                optimizer=optimizer,
+                augmentation=config.augment,
+                length=_samples(config),
+                ema_decay=config.ema_decay,
+            ),
+            donate_argnums=0,
+        )
+        excerpts = Excerpts(
+            train_bank,
+            config.data,
+            config.seed,
+            config.augment.read_length(_samples(config)),
+            config.steps * config.batch_size,
+        )
+        number = first = int(state.step)
+        log.start(first, config.steps)
+        source = batches(excerpts, config.batch_size, first, config.data.threads)
+        for number, batch in enumerate(source, first + 1):
+            state, metrics = step(state, place.batch(batch))
+            log.step(number, metrics, [train_bank.names[i] for i in batch["track"].ravel()])
+            if number % config.valid_every == 0 or number == config.steps:
+                best = _validate(config, system, state, valid_bank, best, log, stop)
+            if number % config.save_every == 0 or number == config.steps or stop:
+                log.flush()
+                checkpoints.save(number, state, {"config": to_dict(config), "best": best})
+            if stop:
+                log.say(f"stopped at step {number}; the same command goes on from here")
+                return 128 + stop.signal
+        checkpoints.close()
+        log.say(f"done: {number} steps; the model is in {out / 'best'}")
+        return 0
+
+
+class _Placement:
+    """Puts the state on every device and a part of the batch on each."""
+
+    def __init__(self, batch_size: int):
+        devices = jax.devices()
+        if batch_size % len(devices):
+            raise UserError(f"batch_size={batch_size}: expected a multiple of the {len(devices)} devices")
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._parts = NamedSharding(mesh, PartitionSpec("batch"))
+
+    def state(self, state):
+        return jax.device_put(state, self._whole)
+
+    def batch(self, batch):
+        arrays = {k: batch[k] for k in ("sources", "weight", "id")}
+        put = partial(jax.make_array_from_process_local_data, self._parts)
+        return jax.tree.map(put, arrays)
+
+
+def _samples(config):
+    return round(config.data.seconds * config.system.sample_rate)
+
+
+def _bank(config, system, pattern, option, log):
+    """Decode the recordings of one folder, and list what could not be used."""
+    folder = data_folder(pattern, option)
+    tracks = find_tracks(config.data, folder, system.config.sources)
+    bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
+    minutes = bank.lengths.sum() / bank.sample_rate / 60
+    log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes, from {folder}")
+    for line in bank.skipped:
+        log.say(f"{option}: skipped {line}")
+    return bank
+
+
+def _start(config, system, optimizer, checkpoints, log):
+    """The state to start from: of the newest whole checkpoint, of another model, or fresh."""
+    state = init_state(system, optimizer, config.seed, ema=config.ema_decay > 0)
+    newest = checkpoints.newest_whole(log.say)
+    if newest is not None:
+        saved = checkpoints.config(newest)
+        changes = changed_fields(saved["config"], to_dict(config))
+        if changes and not config.allow_changes:
+            raise UserError(
+                f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
+                "give another --out, or --allow-changes True"
+            )
+        log.say(f"resuming at step {newest}")
+        return checkpoints.state(newest, state), saved["best"]
+    if config.init_from:
+        from jaxsep.separator import find_model
+
+        other, variables, _ = load_model(find_model(config.init_from))
+        if other.config.network != system.config.network or other.config.codec != system.config.codec:
+            raise UserError(f"init_from={config.init_from}: has another network or codec than this config")
+        log.say(f"starting from the weights of {config.init_from}")
+        state = _with_weights(state, variables)
+    return state, {"score": None, "step": 0}
+
+
+def _with_weights(state, variables):
+    import dataclasses
+
+    params = jax.tree.map(jax.numpy.asarray, variables["params"])
+    ema = jax.tree.map(jax.numpy.copy, params) if state.ema else {}
+    return dataclasses.replace(state, params=params, ema=ema, model_state=variables.get("batch_stats", {}))
+
+
+def _validate(config, system, state, bank, best, log, stop):
+    """Score the validation recordings; publish the model to ``best/`` when none was better."""
+    number = int(state.step)
+    result = validate(system, state.variables(), bank, config.examples, stop)
+    if result is None:
+        return best
+    log.validation(number, result)
+    if best["score"] is not None and result.score <= best["score"]:
+        return best
+    scores = {"si_sdr_improvement": result.mean, "recordings": len(bank.names), "step": number}
+    save_model(
+        Path(config.out).expanduser() / "best",
+        system,
+        jax.device_get(state.variables()),
+        info={"name": Path(config.out).name, "scores": {"valid": scores}},
+    )
+    return {"score": result.score, "step": number}

@@ -1,0 +1,59 @@
+"""Scores on validation recordings, whole, as a user would separate them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+
+from jaxsep.inference import separate_long
+from jaxsep.metrics import si_sdr
+from jaxsep.system import System
+from train.bank import Bank
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What validation found."""
+
+    score: float
+    """dB: SI-SDR improvement, mean over sources, weighted by length over recordings."""
+    mean: dict[str, float]
+    """The same for each source."""
+    examples: dict[str, dict[str, np.ndarray]]
+    """Recording -> mixture and stems, ``(samples,)`` float32."""
+
+
+@partial(jax.jit, static_argnums=0)
+def _separate(system: System, variables, windows):
+    return system.separate(variables, windows)
+
+
+def validate(
+    system: System, variables, bank: Bank, examples: int = 0, stop=lambda: False
+) -> Validation | None:
+    """Separate every recording of ``bank`` and score it; None when ``stop`` became true."""
+    rows, kept = [], {}
+    for i, name in enumerate(bank.names):
+        if stop:
+            return None
+        sources = bank.track(i)
+        mixture = sources.sum(axis=0)
+        stems = separate_long(
+            partial(_separate, system, variables),
+            mixture[None],
+            num_sources=len(sources),
+            segment=system.segment,
+            overlap=system.overlap,
+        )[:, 0]
+        rows.append(np.asarray(si_sdr(sources, stems)) - np.asarray(si_sdr(sources, mixture[None])))
+        if i < examples:
+            kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
+    values = np.array(rows)
+    finite = np.isfinite(values)
+    weight = np.where(finite, bank.lengths[:, None], 0.0)
+    mean = (np.where(finite, values, 0.0) * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
+    names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
+    return Validation(float(mean.mean()), names, kept)
