@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.errors import UserError
+from jaxsep.errors import AudioWarning, UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 #: Formats that can be written -> (libsndfile format, subtype, sample rates, most channels).
@@ -58,7 +58,7 @@ class AudioReader:
                 if size == 0:
                     raise UserError(f"{show(path)}: the file is empty")
             with _captured_stderr():
-                self._file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+                self._file = soundfile.SoundFile(_name(path))
         except OSError as error:
             raise UserError(f"{show(path)}: cannot be read ({error.strerror})") from error
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
@@ -73,7 +73,7 @@ class AudioReader:
     def blocks(self, size: int = _BLOCK) -> Iterator[np.ndarray]:
         """Yield ``(channels, samples)`` float32 blocks of at most ``size`` samples, to the end.
 
-        Warns (``UserWarning``) when the file ends early; raises UserError for damage.
+        Warns (``AudioWarning``) when the file ends early; raises UserError for damage.
         """
         import soundfile
 
@@ -142,7 +142,7 @@ class AudioReader:
             )
         if self.strict:
             raise UserError(f"{message}; refused because of --strict")
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(message, AudioWarning, stacklevel=3)
 
 
 def read_audio(path, sample_rate: int | None = None, **options) -> np.ndarray:
@@ -228,7 +228,7 @@ class AudioWriter:
             raise UserError(f"{show(self.path)}: cannot be written ({error.strerror})") from error
         self._temporary = [name]
         self._file = soundfile.SoundFile(
-            name, "w", sample_rate, channels, "FLOAT", format="RF64" if self._large else "WAV"
+            _name(name), "w", sample_rate, channels, "FLOAT", format="RF64" if self._large else "WAV"
         )
 
     def write(self, block: np.ndarray) -> None:
@@ -264,8 +264,8 @@ class AudioWriter:
         self._temporary.append(name)
         container, subtype, *_ = _FORMATS[self.format]
         container = "RF64" if container == "WAV" and self._large else container
-        target = soundfile.SoundFile(name, "w", self._rate, self._channels, subtype, format=container)
-        with target, soundfile.SoundFile(self._temporary[0]) as source:
+        target = soundfile.SoundFile(_name(name), "w", self._rate, self._channels, subtype, format=container)
+        with target, soundfile.SoundFile(_name(self._temporary[0])) as source:
             for block in source.blocks(_BLOCK, dtype="float32", always_2d=True):
                 target.write(block * np.float32(gain))
         return name
@@ -298,6 +298,11 @@ def check_format(format: str, sample_rate: int, channels: int) -> None:
 def show(path) -> str:
     """Return a path for a message: one line, whatever bytes are in it."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
+
+
+def _name(path):
+    """A path as libsndfile takes it: as bytes where names need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
 def _stated_length(path, container, channels):

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from jaxsep import __version__
-from jaxsep.errors import UserError
+from jaxsep.errors import AudioWarning, UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,5 +115,5 @@ def _demo():
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     """One line for the user's warnings; the libraries' own are theirs."""
-    if category is UserWarning and "jaxsep" in filename:
+    if issubclass(category, AudioWarning):
         print(f"jaxsep: warning: {message}", file=sys.stderr)

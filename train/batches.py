@@ -33,7 +33,7 @@ class Excerpts:
         one = int(rng.choice(len(self.chance), p=self.chance))
         track = np.array([one] * sources)
         if rng.random() < self.config.remix:
-            track = rng.choice(len(self.chance), size=sources, p=self.chance)
+            track = np.asarray(rng.choice(len(self.chance), size=sources, p=self.chance))
         start = [self._start(rng, track[0])] * sources
         for s in range(1, sources):
             if self.config.circular or track[s] != track[0]:

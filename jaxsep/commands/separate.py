@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show
-from jaxsep.errors import UserError
+from jaxsep.errors import AudioWarning, UserError
 from jaxsep.separator import Separator
 from jaxsep.store import write_atomically
 
@@ -90,9 +90,8 @@ def separate_file(
             writer.discard()
         _remove_if_empty(folder)
     if reader.sanitized:
-        warnings.warn(
-            f"{show(path)}: {reader.sanitized} samples that were not finite are now zero", stacklevel=2
-        )
+        message = f"{show(path)}: {reader.sanitized} samples that were not finite are now zero"
+        warnings.warn(message, AudioWarning, stacklevel=2)
     source = {"input": os.fsdecode(os.path.abspath(path)), "model": separator.name, "gain": gain}
     write_atomically(folder / _SOURCE, (json.dumps(source, indent=2) + "\n").encode())
     return samples / rate, gain

@@ -1,0 +1,146 @@
+"""The commands, as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+import mir_eval
+import numpy as np
+import pytest
+import soundfile
+
+from jaxsep.cli import main
+from jaxsep.evaluation import FIGURES, score_track, summarise
+from jaxsep.examples import song
+from jaxsep.separator import Separator
+
+
+def test_the_demo_improves_every_stem(tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr().out
+    gains = [
+        float(line.split("+")[1].split()[0]) for line in said.splitlines() if "dB" in line and "+" in line
+    ]
+    assert len(gains) == 2
+    assert min(gains) > 3
+    names = {str(p.relative_to(tmp_path / "demo")) for p in (tmp_path / "demo").rglob("*.*")}
+    assert {
+        "index.html",
+        "spectrograms.png",
+        "mixture.wav",
+        "vocals/vocals.wav",
+        "vocals/accompaniment.wav",
+    } <= names
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert page.count("<audio") == 5
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_shipped_model_separates_songs_it_never_heard():
+    separator = Separator.from_pretrained("vocals")
+    for seed in (1, 2):
+        parts = song(8.0, 44100, seed)
+        stems = separator(parts["vocals"] + parts["accompaniment"], 44100)
+        references = np.stack([parts["vocals"], parts["accompaniment"]])[:, None]
+        estimates = np.stack([stems["vocals"], stems["accompaniment"]])[:, None]
+        assert min(s["si_sdri"] for s in score_track(references, estimates)) > 3
+
+
+def test_models_lists_what_ships(capsys):
+    assert main(["models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert "vocals" in [row["name"] for row in rows]
+    assert all({"scores", "licence", "bytes", "sha256"} <= row.keys() for row in rows)
+    assert main(["models"]) == 0
+    assert "vocals" in capsys.readouterr().out
+
+
+def write_tracks(folder, audio, rate=8000):
+    for track, stems in audio.items():
+        (folder / track).mkdir(parents=True)
+        for stem, x in stems.items():
+            soundfile.write(folder / track / f"{stem}.wav", x.T, rate, subtype="FLOAT")
+
+
+def test_evaluate_equals_mir_eval(tmp_path, rng, capsys):
+    references = {f"t{i}": {s: rng.standard_normal((1, 3000 + 500 * i)) for s in "ab"} for i in range(2)}
+    estimates = {
+        t: {s: x + 0.3 * rng.standard_normal(x.shape) for s, x in v.items()} for t, v in references.items()
+    }
+    write_tracks(tmp_path / "r", references)
+    write_tracks(tmp_path / "e", estimates)
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", str(tmp_path / "r"), str(tmp_path / "e"), "--json", str(out), "-v"]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    sdrs, lengths = [], []
+    for track, stems in references.items():
+        s = np.concatenate([stems[k] for k in "ab"])
+        e = np.concatenate([estimates[track][k] for k in "ab"])
+        with pytest.warns(FutureWarning):
+            sdr, sir, sar, _ = mir_eval.separation.bss_eval_sources(s, e, False)
+            mixed = mir_eval.separation.bss_eval_sources(s, np.repeat(s.sum(0, keepdims=True), 2, 0), False)[
+                0
+            ]
+        row = result["tracks"][track]["a"]
+        for name, value in (("sdr", sdr[0]), ("sir", sir[0]), ("sar", sar[0]), ("nsdr", sdr[0] - mixed[0])):
+            assert row[name] == pytest.approx(value, abs=2e-3)
+        sdrs.append(sdr[0])
+        lengths.append(s.shape[1])
+    expected = np.average(sdrs, weights=lengths)
+    assert result["summary"]["a"]["sdr"] == pytest.approx(expected, abs=2e-3)
+    assert f"{expected:.2f}" in printed
+
+
+def test_the_mixture_as_its_own_estimate_gains_nothing(rng):
+    s = rng.standard_normal((2, 2, 4000))
+    scores = score_track(s, np.repeat(s.sum(0, keepdims=True), 2, 0))
+    assert all(row["nsdr"] == row["si_sdri"] == 0 for row in scores)
+
+
+def test_silence_has_no_score_and_spoils_no_other(rng):
+    s = rng.standard_normal((3, 1, 4000))
+    e = s + 0.1 * rng.standard_normal(s.shape)
+    without = score_track(s[1:], e[1:])
+    s[0] = 0
+    scores = score_track(s, e)
+    assert all(scores[0][name] is None for name in FIGURES)
+    assert scores[1]["sdr"] == pytest.approx(without[0]["sdr"], abs=1e-3)
+    tracks = {"t": {name: {**row, "seconds": 1.0} for name, row in zip("abc", scores, strict=True)}}
+    assert summarise(tracks)["a"] == {**dict.fromkeys(FIGURES), "tracks": 1, "silent": 1}
+
+
+def test_evaluate_says_what_is_missing(tmp_path, rng, capsys):
+    x = rng.standard_normal((1, 2000))
+    write_tracks(tmp_path / "r", {"t": {"a": x, "b": 2 * x[:, ::-1]}, "u": {"a": x, "b": x}, "v": {"a": x}})
+    write_tracks(tmp_path / "e", {"t": {"a": x}, "v": {"a": x[:, :-5]}})
+    assert main(["evaluate", str(tmp_path / "r"), str(tmp_path / "e")]) == 2
+    said = capsys.readouterr().err
+    for part in ("lacks the track u", "t: no estimate of b", "v: references have"):
+        assert part in said
+    assert main(["evaluate", str(tmp_path / "r"), str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_options_mean_the_same_everywhere(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("jaxsep ")
+    for command in ("separate", "evaluate", "models", "demo"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        said = capsys.readouterr().out
+        for option in ("--seed", "--device", "-q", "-v"):
+            assert option in said
+    with pytest.raises(SystemExit) as stop:
+        main(["separate"])
+    assert stop.value.code == 2
+
+
+def test_the_command_starts_from_anywhere(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "jaxsep", "models"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert "vocals" in result.stdout

@@ -1,0 +1,133 @@
+"""Long input: exact length, no seams, stems that sum to the mixture, at any rate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxsep.audio import Resampler
+from jaxsep.codec import STFTCodec
+from jaxsep.inference import init_carry, separate_long, stream_step
+from jaxsep.metrics import si_sdr
+from jaxsep.models import LSTMMaskConfig
+from jaxsep.separator import Separator
+from jaxsep.system import System, SystemConfig
+
+
+@pytest.fixture(scope="module")
+def separator():
+    config = SystemConfig(
+        sample_rate=8000,
+        codec=STFTCodec(n_fft=256, hop_length=64),
+        network=LSTMMaskConfig(layers=1, width=16),
+        segment_seconds=1.0,
+        overlap_seconds=0.2,
+    )
+    system = System(config)
+    return Separator(system, system.init(jax.random.key(0)), windows=3)
+
+
+def scaled(windows):
+    """A separation that is the same everywhere: one fifth and four fifths."""
+    return jnp.stack([0.2 * windows, 0.8 * windows], axis=1)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(1, 400), st.integers(1, 3), st.integers(1, 4), st.integers(1, 10))
+def test_windows_fade_into_each_other_without_a_seam(samples, channels, windows, overlap):
+    x = np.random.default_rng(samples).standard_normal((channels, samples)).astype(np.float32)
+    stems = separate_long(scaled, x, num_sources=2, segment=24, overlap=overlap, windows=windows)
+    np.testing.assert_allclose(stems, [0.2 * x, 0.8 * x], atol=1e-6)
+
+
+def test_the_stream_does_not_depend_on_how_it_is_cut(rng):
+    x = jnp.asarray(rng.standard_normal((2, 120)), jnp.float32)
+    whole, _ = stream_step(scaled, init_carry(2, 2, 4), x, segment=24), None
+    carry, parts = init_carry(2, 2, 4), []
+    for start, stop in ((0, 20), (20, 80), (80, 120)):
+        carry, out = stream_step(scaled, carry, x[:, start:stop], segment=24)
+        parts.append(out)
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=-1), whole[1], atol=1e-6)
+    with pytest.raises(ValueError, match="chunk.shape"):
+        stream_step(scaled, carry, x[:, :7], segment=24)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000])
+def test_any_rate_keeps_length_level_and_sum(separator, rng, rate):
+    for samples in (1, 63, 255, rate // 3, 3 * rate + 17):
+        x = 0.3 * rng.standard_normal((2, samples)).astype(np.float32)
+        stems = separator(x, rate)
+        assert list(stems) == ["vocals", "accompaniment"]
+        for stem in stems.values():
+            assert stem.shape == x.shape
+            assert stem.dtype == np.float32
+        np.testing.assert_allclose(sum(stems.values()), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(4000,), (1, 4000), (6, 4000)])
+def test_any_channels_are_separated_each_on_its_own(separator, rng, shape):
+    x = rng.standard_normal(shape).astype(np.float32)
+    stems = separator(x, 8000)
+    assert stems["vocals"].shape == shape
+    if len(shape) == 2:
+        alone = separator(x[-1], 8000)["vocals"]
+        np.testing.assert_allclose(stems["vocals"][-1], alone, atol=1e-5)
+
+
+def test_blocks_of_any_size_give_the_same_stems(separator, rng):
+    x = rng.standard_normal((1, 50_000)).astype(np.float32)
+    whole = separator(x, 11025)["vocals"]
+    for size in (1000, 7919, 50_000):
+        blocks = (x[:, i : i + size] for i in range(0, 50_000, size))
+        parts = [b.stems["vocals"] for b in separator.stream(blocks, 11025, 1)]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
+
+
+def test_long_input_is_separated_as_well_as_in_one_piece(separator, rng):
+    x = rng.standard_normal((1, 8000 * 6)).astype(np.float32)
+    pieces = separator(x, 8000)["vocals"][0]
+    whole = np.asarray(separator.system.separate(separator.variables, x[0]))[0]
+    assert si_sdr(whole, pieces) > 20
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-6, 10.0])
+def test_silence_offsets_and_loudness_stay_finite(separator, rng, level):
+    x = level * rng.standard_normal((1, 9000)).astype(np.float32)
+    stems = separator(x, 8000)
+    assert all(np.isfinite(s).all() for s in stems.values())
+    np.testing.assert_allclose(sum(stems.values()), x, atol=1e-4)
+    offset = separator(x + 0.5, 8000)
+    np.testing.assert_allclose(sum(offset.values()), x + 0.5, atol=1e-4)
+    if level == 0:
+        assert not any(s.any() for s in stems.values())
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "part"),
+    [
+        (np.zeros(10, np.int16), 8000, "waveform.dtype=int16"),
+        (np.zeros((1, 2, 3), np.float32), 8000, "waveform.shape=(1, 2, 3)"),
+        (np.zeros((2, 0), np.float32), 8000, "waveform.shape=(2, 0)"),
+        (np.full(10, np.nan, np.float32), 8000, "NaN"),
+        (np.zeros(10, np.float32), 0, "sample_rate=0"),
+    ],
+)
+def test_bad_waveforms_are_refused(separator, waveform, rate, part):
+    with pytest.raises(ValueError) as error:
+        separator(waveform, rate)
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize(("before", "after"), [(44100, 16000), (16000, 44100), (8000, 48000), (16000, 16000)])
+def test_stream_resampling_equals_soxr_at_once(rng, before, after):
+    x = rng.standard_normal((2, 30_011)).astype(np.float32)
+    resampler = Resampler(before, after, 2)
+    parts = [resampler.push(x[:, a:b]) for a, b in ((0, 5), (5, 5), (5, 20_000), (20_000, 30_011))]
+    y = np.concatenate([*parts, resampler.finish()], axis=1)
+    expected = soxr.resample(x.T, before, after, quality="HQ").T
+    assert y.shape[1] == round(30_011 * after / before)
+    shared = min(y.shape[1], expected.shape[1])
+    np.testing.assert_allclose(y[:, :shared], expected[:, :shared], atol=1e-5)
