@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-#: Seconds before each call, in which idle threads of the call before stop spinning.
-_PAUSE = 0.05
+#: Seconds before each call: idle threads of OpenBLAS and OpenMP go on spinning for over 0.1 s.
+_PAUSE = 0.3
 
 
 @dataclass(frozen=True)

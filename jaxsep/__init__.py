@@ -27,6 +27,8 @@ _MODULES = [
     "codec",
     "config",
     "errors",
+    "evaluation",
+    "export",
     "inference",
     "losses",
     "masks",

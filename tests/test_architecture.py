@@ -34,6 +34,7 @@ FLOORS = {
     "evaluation": 6,
     "separator": 6,
     "report": 6,
+    "export": 6,
     "commands": 7,
     "cli": 7,
     "__main__": 7,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsep.audio import Resampler
 from jaxsep.codec import STFTCodec
+from jaxsep.export import export_stream
 from jaxsep.inference import init_carry, separate_long, stream_step
 from jaxsep.metrics import si_sdr
 from jaxsep.models import LSTMMaskConfig
@@ -91,6 +92,21 @@ def test_long_input_is_separated_as_well_as_in_one_piece(separator, rng):
     pieces = separator(x, 8000)["vocals"][0]
     whole = np.asarray(separator.system.separate(separator.variables, x[0]))[0]
     assert si_sdr(whole, pieces) > 20
+
+
+@pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda", "tpu")])
+def test_the_exported_stream_equals_the_separator(separator, rng, platforms):
+    pytest.importorskip("flatbuffers", reason="the extra export is not installed")
+    step = jax.export.deserialize(export_stream(separator, platforms=platforms)).call
+    hop = separator.system.segment - separator.system.overlap
+    x = rng.standard_normal((1, 3 * hop)).astype(np.float32)
+    *carry, parts = *init_carry(2, 1, separator.system.overlap), []
+    for start in range(0, x.shape[1], hop):
+        *carry, stems = step(*carry, x[:, start : start + hop])
+        parts.append(stems)
+    streamed = np.concatenate(parts, axis=-1)[0, :, separator.system.overlap :]
+    expected = separator(x, 8000)["vocals"][:, : streamed.shape[1]]
+    np.testing.assert_allclose(streamed, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-6, 10.0])

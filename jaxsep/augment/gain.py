@@ -17,6 +17,7 @@ def random_gain(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Arra
       Array of the same shape.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> random_gain(jax.random.key(0), jnp.ones((2, 3)), 0.0).tolist()
       [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
@@ -28,6 +29,7 @@ def random_polarity(key: jax.Array, sources: jax.Array) -> jax.Array:
     """Negate each source with probability one half; arguments as :func:`random_gain`.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> jnp.abs(random_polarity(jax.random.key(0), jnp.ones((2, 3)))).min().item()
       1.0
     """
