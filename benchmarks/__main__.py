@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import sys
+import traceback
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 
 NAMES = ("stft", "train_step")
@@ -21,16 +23,21 @@ def main(names: list[str]) -> int:
         return 2
     # One simulated device a core: XLA's CPU FFT runs on one core per device.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    failed = False
     for name in names or NAMES:
         pid = os.fork() if hasattr(os, "fork") else 0
         if pid:
-            os.waitpid(pid, 0)
+            failed |= os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
             continue
         devices = cores if name == "stft" else 1
         os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-        _run(name)
+        try:
+            _run(name)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
-    return 0
+    return 1 if failed else 0
 
 
 def _run(name):
@@ -56,7 +63,10 @@ def _run(name):
                 f"  {result.case:40} {result.peer:18} ours {result.ours_ms:8.2f} ms  "
                 f"peer {result.peer_ms:8.2f} ms  {result.ratio:6.2f}x  error {result.error:.1e}"
             )
-            file.write(json.dumps({**head, **asdict(result)}) + "\n")
+            file.write(
+                json.dumps({**head, **asdict(result), "error": None if isnan(result.error) else result.error})
+                + "\n"
+            )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio import AudioWriter, read_audio
+from jaxsep.audio import AudioWriter, read_audio, write_together
 from jaxsep.cli import main as jaxsep
 from jaxsep.masks import wiener_mask
 from jaxsep.spectral import istft, stft
@@ -75,7 +75,7 @@ def _write(path, audio):
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = AudioWriter(path, _RATE, 1)
     writer.write(audio[None])
-    writer.commit()
+    write_together([writer])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ _PUBLIC = {
     "melspectrogram": "jaxsep.spectral",
     "griffin_lim": "jaxsep.spectral",
     "si_sdr": "jaxsep.metrics",
+    "fastica": "jaxsep.bss",
     "System": "jaxsep.system",
     "SystemConfig": "jaxsep.system",
     "Separator": "jaxsep.separator",
@@ -24,6 +25,7 @@ _PUBLIC = {
 _MODULES = [
     "audio",
     "augment",
+    "bss",
     "codec",
     "config",
     "errors",
@@ -34,6 +36,7 @@ _MODULES = [
     "masks",
     "metrics",
     "models",
+    "report",
     "separator",
     "spectral",
     "store",

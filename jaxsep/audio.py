@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,12 +129,13 @@ class AudioReader:
         return np.where(finite, block, np.float32(0))
 
     def _check_length(self, done):
-        expected = _stated_length(self.path, self._file.format, self.channels) or self.frames
+        expected = _stated_length(self.path, self._file) or self.frames
+        spare = 0 if self._file.format in ("WAV", "WAVEX", "RF64", "FLAC", "AIFF") else 1152
         if done == 0:
             raise UserError(f"{show(self.path)}: no audio could be decoded")
         if expected == -1:
             message = f"{show(self.path)}: cut off; its {done / self.sample_rate:.2f} s are used"
-        elif done >= expected - 1152:
+        elif done >= expected - spare:
             return
         else:
             message = (
@@ -198,7 +200,7 @@ class Resampler:
 
 
 class AudioWriter:
-    """Writes one file in blocks, under a temporary name until :meth:`commit`.
+    """Writes one file in blocks, under a temporary name until :meth:`finish` and :meth:`commit`.
 
     Blocks are kept as 32-bit float WAV (RF64 from 4 GiB on) and turned into the wanted format at
     the end, so that the gain which keeps a format without headroom from clipping is known.
@@ -238,15 +240,18 @@ class AudioWriter:
         with self._disk_errors():
             self._file.write(block.T)
 
-    def commit(self, gain: float = 1.0) -> None:
-        """Finish the file, scaled by ``gain``, and give it its final name."""
+    def finish(self, gain: float = 1.0) -> None:
+        """End the file, scaled by ``gain``, in its format, still under a temporary name."""
         with self._disk_errors():
             self._file.close()
-            source = self._temporary[0]
             if self.format != "wav" or gain != 1.0:
-                source = self._convert(gain)
-            os.chmod(source, 0o644)
-            os.replace(source, self.path)
+                self._convert(gain)
+            os.chmod(self._temporary[-1], 0o644)
+
+    def commit(self) -> None:
+        """Give the finished file its final name."""
+        with self._disk_errors():
+            os.replace(self._temporary[-1], self.path)
         self.discard()
 
     def discard(self) -> None:
@@ -268,7 +273,6 @@ class AudioWriter:
         with target, soundfile.SoundFile(_name(self._temporary[0])) as source:
             for block in source.blocks(_BLOCK, dtype="float32", always_2d=True):
                 target.write(block * np.float32(gain))
-        return name
 
     @contextlib.contextmanager
     def _disk_errors(self):
@@ -305,29 +309,38 @@ def _name(path):
     return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
-def _stated_length(path, container, channels):
+def _stated_length(path, sound):
     """Samples that the file itself states, -1 when it is cut off, None when it does not say."""
     with open(path, "rb") as file:
-        if container in ("WAV", "WAVEX", "RF64"):
-            return _wav_length(file, channels)
-        if container == "OGG":
-            return _ogg_length(file)
+        if sound.format in ("WAV", "WAVEX"):
+            return _wav_length(file)
+        if sound.format == "OGG":
+            granules = _ogg_length(file)
+            # Opus counts at 48 kHz whatever the rate.
+            opus = sound.subtype == "OPUS" and granules > 0
+            return granules * sound.samplerate // 48000 - sound.samplerate // 50 if opus else granules
     return None
 
 
-def _wav_length(file, channels):
-    head = file.read(1 << 16)
-    fmt, data = head.find(b"fmt "), head.find(b"data")
-    if head[:4] != b"RIFF" or fmt < 0 or data < 0:
+def _wav_length(file):
+    """Walk the chunks of a RIFF file to the length that its data chunk states."""
+    if file.read(12)[:4] != b"RIFF":
         return None
-    tag = int.from_bytes(head[fmt + 8 : fmt + 10], "little")
-    align = int.from_bytes(head[fmt + 20 : fmt + 22], "little")
-    size = int.from_bytes(head[data + 4 : data + 8], "little")
-    known = tag in (1, 3, 0xFFFE) and align and channels and 0 < size < 0xFFFFFF00
-    return size // align if known else None
+    align = 0
+    while len(head := file.read(8)) == 8:
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        if name == b"data":
+            return size // align if align and 0 < size < 0xFFFFFF00 else None
+        body = file.read(min(size, 16)) if name == b"fmt " else b""
+        if name == b"fmt ":
+            known = int.from_bytes(body[:2], "little") in (1, 3, 0xFFFE)
+            align = int.from_bytes(body[12:14], "little") if known else 0
+        file.seek(size + size % 2 - len(body), os.SEEK_CUR)
+    return None
 
 
 def _ogg_length(file):
+    """Granule position of the last page, -1 unless that page ends the stream."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 1024))
     end = file.read()
@@ -342,16 +355,20 @@ class _Noise:
     text = ""
 
 
+#: The error stream belongs to the process: one thread at a time may turn it away.
+_STDERR = threading.RLock()
+
+
 @contextlib.contextmanager
 def _captured_stderr():
     """Keep what a decoder's C code prints on the error stream away from the user."""
     noise = _Noise()
-    try:
-        saved = os.dup(2)
-    except OSError:  # no error stream
-        yield noise
-        return
-    with tempfile.TemporaryFile() as sink:
+    with _STDERR, tempfile.TemporaryFile() as sink:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no error stream
+            yield noise
+            return
         os.dup2(sink.fileno(), 2)
         try:
             yield noise
@@ -360,3 +377,17 @@ def _captured_stderr():
             os.close(saved)
             sink.seek(0)
             noise.text = sink.read(1 << 16).decode("utf-8", "replace")
+
+
+def write_together(writers: list[AudioWriter]) -> float:
+    """Finish files that belong together, then name them all; return the one gain that they got.
+
+    The gain is 1 unless a format without headroom would clip the loudest of them.
+    """
+    peak = max(writer.peak for writer in writers)
+    gain = 1.0 if writers[0].format == "wav" or peak <= 1 else 0.999 / peak
+    for writer in writers:
+        writer.finish(gain)
+    for writer in writers:
+        writer.commit()
+    return gain

@@ -59,6 +59,30 @@ def _parser():
     )
     separate.add_argument("--sanitize", action="store_true", help="replace NaN and infinite samples by zero")
 
+    ica = _command(commands, "ica", "separate microphones blindly", _ica)
+    ica.add_argument(
+        "files", nargs="+", metavar="FILE", help="one multi-channel file, or a file a microphone"
+    )
+    ica.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
+    ica.add_argument(
+        "--method",
+        default="fastica",
+        choices=("fastica", "infomax", "fobi", "auxiva", "ilrma"),
+        help="fastica, infomax, fobi: without echo; auxiva, ilrma: in rooms (default: fastica)",
+    )
+    ica.add_argument("--sources", type=int, help="sources to look for (default: one a microphone)")
+    ica.add_argument(
+        "--reference", type=int, default=1, help="microphone whose level the sources get (default: 1)"
+    )
+    ica.add_argument("--iterations", type=int, default=50, help="of auxiva and ilrma (default: 50)")
+    ica.add_argument("--trim", action="store_true", help="cut files of different lengths to the shortest")
+    ica.add_argument("--resample", type=int, metavar="HZ", help="resample files of different rates")
+    ica.add_argument(
+        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
+    )
+    ica.add_argument("--figure", action="store_true", help="draw spectrograms too")
+    ica.add_argument("--diagnostics", action="store_true", help="print what mixing did to the sources")
+
     evaluate = _command(commands, "evaluate", "score estimates against references", _evaluate)
     evaluate.add_argument("references", metavar="REFERENCES", help="folder of TRACK/STEM.* files")
     evaluate.add_argument("estimates", metavar="ESTIMATES", help="folder of TRACK/STEM.* files")
@@ -93,6 +117,12 @@ def _separate():
     from jaxsep.commands.separate import separate
 
     return separate
+
+
+def _ica():
+    from jaxsep.commands.ica import ica
+
+    return ica
 
 
 def _evaluate():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,38 +17,42 @@ from jaxsep.metrics import si_sdr
 FIGURES = ("sdr", "sir", "sar", "nsdr", "si_sdr", "si_sdri")
 
 
-def score_track(
-    references: np.ndarray, estimates: np.ndarray, mixture: np.ndarray | None = None
-) -> list[dict[str, float | None]]:
+def score_track(references: np.ndarray, estimates: Any) -> list[dict]:
     """Score the sources of one track in the order given.
 
     Args:
-      references: ``(sources, channels, samples)`` floats.
-      estimates: ``(sources, channels, samples)`` floats.
-      mixture: ``(channels, samples)`` floats; the sum of the references when None.
+      references: ``(sources, channels, samples)`` floats; their sum is taken as the mixture.
+      estimates: a sequence with ``(channels, samples)`` floats for each source, or None where there
+        is no estimate.
 
     Returns:
-      One dict of :data:`FIGURES` per source, dB, the mean over channels. None where a figure has
-      no value: a silent reference, or a silent estimate.
+      One dict per source: :data:`FIGURES` in dB, the mean over channels, and ``silent``:
+      ``"reference"`` or ``"estimate"`` where that is silent (or missing) and every figure is None.
 
     References:
       E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source
       separation", IEEE TASLP 14(4), 2006, computed by mir_eval with its filter of 512 taps.
     """
-    mixture = references.sum(axis=0) if mixture is None else mixture
-    mixture = np.broadcast_to(mixture, references.shape)
+    mixture = references.sum(axis=0)
+    everywhere = np.broadcast_to(mixture, references.shape)
+    heard = np.array([e is not None and bool(np.any(e)) for e in estimates])
+    # Each source is judged on its own: the mixture stands in for an estimate that is not there.
+    given = np.stack([e if h else mixture for e, h in zip(estimates, heard, strict=True)])
     figures = {name: np.full(references.shape[:2], np.nan) for name in FIGURES}
     for c in range(references.shape[1]):
-        ours = _bss_eval(references[:, c], estimates[:, c])
-        base = _bss_eval(references[:, c], mixture[:, c])
+        ours = _bss_eval(references[:, c], given[:, c])
+        base = _bss_eval(references[:, c], everywhere[:, c])
         for name, values in zip(("sdr", "sir", "sar"), ours, strict=True):
             figures[name][:, c] = values
         figures["nsdr"][:, c] = ours[0] - base[0]
-    figures["si_sdr"] = np.asarray(si_sdr(references, estimates))
-    figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(references, mixture))
-    return [
-        {name: _mean_or_none(values[i]) for name, values in figures.items()} for i in range(len(references))
-    ]
+    figures["si_sdr"] = np.asarray(si_sdr(references, given))
+    figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(references, everywhere))
+    rows: list[dict] = []
+    for i, reference in enumerate(references):
+        row = {name: _mean_or_none(values[i]) if heard[i] else None for name, values in figures.items()}
+        silent = "reference" if not np.any(reference) else None if heard[i] else "estimate"
+        rows.append({**row, "silent": silent})
+    return rows
 
 
 def evaluate_folders(references, estimates, jobs: int = 1) -> tuple[dict, list[str]]:
@@ -88,7 +93,8 @@ def summarise(tracks: dict) -> dict[str, dict]:
         rows = [stems[stem] for stems in tracks.values() if stem in stems]
         summary[stem] = {name: _weighted(rows, name) for name in FIGURES}
         summary[stem]["tracks"] = len(rows)
-        summary[stem]["silent"] = sum(row["si_sdr"] is None and row["sdr"] is None for row in rows)
+        for which in ("reference", "estimate"):
+            summary[stem][f"silent {which}s"] = sum(row["silent"] == which for row in rows)
     return summary
 
 
@@ -131,10 +137,11 @@ def _score_files(track, references, estimates):
             f"{track}: references have {rate} Hz, (channels, samples) {reference.shape[1:]}, estimates "
             f"{estimate_rate} Hz, {estimate.shape[1:]}; they must be equal",
         ]
+    given = dict(zip(stems, estimate, strict=True))
+    scores = score_track(reference, [given.get(s) for s in references])
     seconds = reference.shape[-1] / rate
-    scored = reference[[i for i, s in enumerate(references) if s in stems]]
-    scores = score_track(scored, estimate, mixture=reference.sum(axis=0))
-    return {s: {**row, "seconds": seconds} for s, row in zip(stems, scores, strict=True)}, lines
+    rows = {s: {**row, "seconds": seconds} for s, row in zip(references, scores, strict=True)}
+    return {s: rows[s] for s in stems}, lines
 
 
 def _stack(paths):
@@ -156,8 +163,8 @@ def _bss_eval(references, estimates):
     import mir_eval.separation
 
     scores = np.full((3, len(references)), np.nan)
-    heard = np.flatnonzero(np.any(references, axis=-1) & np.any(estimates, axis=-1))
-    if heard.size:
+    heard = np.flatnonzero(np.any(references, axis=-1))
+    if heard.size and np.any(estimates[heard], axis=-1).all():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             result = mir_eval.separation.bss_eval_sources(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.spectral import amplitude_to_db, stft
+from jaxsep.store import write_atomically
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     if path is not None:
-        Path(path).write_bytes(buffer.getvalue())
+        write_atomically(path, buffer.getvalue())
     return buffer.getvalue()
 
 

@@ -193,6 +193,9 @@ def find_model(model: str | Path) -> Path:
         return folder
     if (folder / "best" / "config.json").is_file():
         return folder / "best"
+    shipped = shipped_models()
+    if str(model) in shipped:
+        return shipped[str(model)]
     if folder.is_dir():
         raise UserError(
             f"{folder}: holds no model (model.safetensors and config.json), nor a training run "
@@ -200,9 +203,6 @@ def find_model(model: str | Path) -> Path:
         )
     if folder.is_file():
         raise UserError(f"{folder}: is a file; a model is a folder, unpack it first")
-    shipped = shipped_models()
-    if str(model) in shipped:
-        return shipped[str(model)]
     raise UserError(
         f"-m {model}: there is no such model; shipped are {', '.join(shipped)}; or give the folder "
         "of a published model or of a training run"

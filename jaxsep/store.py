@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def save_model(
     config = {
         **(info or {}),
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "system": to_dict(system.config),
+        "system": to_dict(replace(system.config, network=system.config.network.portable())),
     }
     write_atomically(folder / _WEIGHTS, weights)
     write_atomically(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
@@ -85,7 +86,7 @@ def read_info(folder) -> dict:
     """Return the entries of a published model's config.json, or raise UserError."""
     path = Path(folder) / _CONFIG
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); a model is a folder") from error
     try:
@@ -187,7 +188,10 @@ class Checkpoints:
 
     def damage(self, step: int) -> list[str]:
         """Names of the files of a finished checkpoint that are not as they were written."""
-        expected = json.loads(self._sum_file(step).read_text())
+        try:
+            expected = json.loads(self._sum_file(step).read_text())
+        except (OSError, ValueError):
+            return [self._sum_file(step).name]
         found = self._hashes(step)
         return sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
 

@@ -49,10 +49,11 @@ class SystemConfig:
             raise ValueError(f"segment_seconds={self.segment_seconds}: expected at most 600")
         if self.residual not in self.sources:
             raise ValueError(f"residual={self.residual!r}: expected one of sources={self.sources}")
-        if not 0 < 2 * self.overlap_seconds <= self.segment_seconds:
+        overlap = round(self.overlap_seconds * self.sample_rate)
+        if not 1 <= overlap <= self.segment_seconds * self.sample_rate / 2:
             raise ValueError(
-                f"overlap_seconds={self.overlap_seconds}: expected more than 0 and at most half of "
-                f"segment_seconds={self.segment_seconds}"
+                f"overlap_seconds={self.overlap_seconds}: expected at least one sample and at most half "
+                f"of segment_seconds={self.segment_seconds}"
             )
 
 

@@ -23,6 +23,7 @@ FLOORS = {
     "losses": 1,
     "metrics": 1,
     "augment": 1,
+    "bss": 1,
     "config": 1,
     "models": 2,
     "codec": 2,

@@ -105,9 +105,15 @@ def test_silence_has_no_score_and_spoils_no_other(rng):
     s[0] = 0
     scores = score_track(s, e)
     assert all(scores[0][name] is None for name in FIGURES)
+    assert scores[0]["silent"] == "reference"
+    quiet = score_track(s, [e[0], None, e[2]])
+    assert quiet[1] == {**dict.fromkeys(FIGURES), "silent": "estimate"}
+    for name in FIGURES:
+        assert quiet[2][name] == pytest.approx(scores[2][name], abs=1e-3)
     assert scores[1]["sdr"] == pytest.approx(without[0]["sdr"], abs=1e-3)
     tracks = {"t": {name: {**row, "seconds": 1.0} for name, row in zip("abc", scores, strict=True)}}
-    assert summarise(tracks)["a"] == {**dict.fromkeys(FIGURES), "tracks": 1, "silent": 1}
+    counts = {"tracks": 1, "silent references": 1, "silent estimates": 0}
+    assert summarise(tracks)["a"] == {**dict.fromkeys(FIGURES), **counts}
 
 
 def test_evaluate_says_what_is_missing(tmp_path, rng, capsys):

@@ -5,6 +5,7 @@ import os
 import struct
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +266,58 @@ def test_a_writer_that_fails_says_so_and_cleans_up(tmp_path):
     with pytest.raises(UserError, match="could not be written"):
         writer.write(np.zeros((1, 10), np.float32))
     assert not list(tmp_path.iterdir())
+
+
+def test_stems_of_one_file_appear_together_or_not_at_all(separate, music, monkeypatch):
+    convert, calls = AudioWriter._convert, []
+
+    def full(self, gain):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        convert(self, gain)
+
+    monkeypatch.setattr(AudioWriter, "_convert", full)
+    status, folder, said = separate(music / "song.wav", options=["--format", "flac"])
+    assert status == 2
+    assert "No space" in said
+    assert not list(folder.iterdir())
+
+
+def test_stems_of_a_folder_that_is_not_ours_are_left_alone(separate, music, tmp_path):
+    theirs = tmp_path / "out" / "tiny" / "song"
+    theirs.mkdir(parents=True)
+    (theirs / "vocals.wav").write_bytes(b"theirs")
+    separate(music / "song.wav")
+    assert (theirs / "vocals.wav").read_bytes() == b"theirs"
+    assert (theirs.parent / "song-2" / "vocals.wav").exists()
+
+
+def test_a_length_is_read_from_the_chunk_that_states_it(tmp_path):
+    soundfile.write(tmp_path / "plain.wav", np.zeros((5000, 1)), RATE)
+    data = (tmp_path / "plain.wav").read_bytes()
+    note = b"LIST" + struct.pack("<I", 32) + b"INFOICMT" + struct.pack("<I", 20) + b"data from the tapes\0"
+    start = data.index(b"data")
+    (tmp_path / "noted.wav").write_bytes(data[:start] + note + data[start:])
+    (tmp_path / "short.wav").write_bytes(data[:-200])
+    assert read_audio(tmp_path / "noted.wav", strict=True).shape == (1, 5000)
+    with pytest.raises(UserError, match="4900 of 5000"):
+        read_audio(tmp_path / "short.wav", strict=True)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_opus_is_as_long_as_it_says(tmp_path, rate):
+    if "OPUS" not in soundfile.available_subtypes("OGG"):
+        pytest.skip("this libsndfile lacks Opus")
+    soundfile.write(tmp_path / "x.opus", np.zeros((3 * rate, 1)), rate, format="OGG", subtype="OPUS")
+    assert read_audio(tmp_path / "x.opus", strict=True).shape[1] >= 3 * rate - rate // 50
+
+
+def test_threads_that_read_leave_the_error_stream_alone(music):
+    before = os.fstat(2).st_ino
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_audio, [music / "song.mp3"] * 40))
+    assert os.fstat(2).st_ino == before
 
 
 def test_random_damage_never_crashes(music):

@@ -128,6 +128,20 @@ def test_a_pickle_is_never_executed(folder, tmp_path, monkeypatch, suffix):
     assert not (tmp_path / "canary-was-executed").exists()
 
 
+def test_a_folder_of_a_shipped_models_name_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vocals").mkdir()
+    assert find_model("vocals") == shipped_models()["vocals"]
+
+
+def test_a_model_trained_with_cudnn_runs_anywhere(tmp_path):
+    network = LSTMMaskConfig(layers=1, width=4)
+    system = System(SystemConfig(network=network))
+    variables = system.init(jax.random.key(0))
+    trained = System(SystemConfig(network=LSTMMaskConfig(layers=1, width=4, implementation="cudnn")))
+    assert load_model(save_model(tmp_path / "m", trained, variables))[0] == system
+
+
 def test_a_model_that_is_not_there_lists_those_that_are(tmp_path, capsys):
     with pytest.raises(UserError, match="vocals"):
         find_model("nonesuch")

@@ -113,7 +113,7 @@ def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
     np.testing.assert_allclose(stems["high"] + stems["low"], np.sin(np.arange(4000)), atol=1e-4)
 
 
-@pytest.mark.parametrize("stops", [(1,), (4,), (5, 9)])
+@pytest.mark.parametrize("stops", [(1,), (6, 12), (5, 8)])
 def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_path, stops):
     """SIGTERM after the given steps; each time the same command goes on."""
     train.loop.run(config)
@@ -132,6 +132,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_pat
     assert train.loop.run(broken) == 0
     assert identical(final_state(config), final_state(broken))
     logs = [(Path(c.out) / "log.jsonl").read_text().splitlines() for c in (config, broken)]
+    for name in ("model.safetensors", "config.json"):
+        best = [(Path(c.out) / "best" / name).read_text("latin-1") for c in (config, broken)]
+        assert best[0].replace('"run"', '"broken"') == best[1]
     last = [{k: v for k, v in json.loads(log[-1]).items() if k != "seconds_per_step"} for log in logs]
     assert last[0] == last[1]
 
@@ -186,7 +189,7 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_bits(config, tmp_pat
     assert identical(final_state(long, 200), final_state(broken, 200))
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "sums"])
 def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
     train.loop.run(config)
     expected = final_state(config)
@@ -196,6 +199,8 @@ def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
     if damage == "flip":
         data[len(data) // 2] ^= 1
         victim.write_bytes(data)
+    elif damage == "sums":
+        (newest.parent / "sha256" / f"{STEPS}.json").write_text('{"cut')
     elif damage == "truncate":
         victim.write_bytes(data[: len(data) // 2])
     else:
@@ -212,8 +217,10 @@ def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
 def test_another_config_is_refused_unless_allowed(config):
     train.loop.run(dataclasses.replace(config, steps=4))
     other = dataclasses.replace(config, steps=4, seed=7, batch_size=8)
+    before = (Path(config.out) / "config.json").read_text()
     with pytest.raises(UserError, match="batch_size: 4 -> 8; seed: 0 -> 7"):
         train.loop.run(other)
+    assert (Path(config.out) / "config.json").read_text() == before
     assert train.loop.run(dataclasses.replace(other, allow_changes=True)) == 0
     assert changed_fields({"data": {"cache": "a", "remix": 0}}, {"data": {"cache": "b", "remix": 0}}) == []
 
@@ -236,6 +243,11 @@ def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):
     tuned = dataclasses.replace(config, steps=1, init_from=config.out, out=str(tmp_path / "tuned"))
     assert train.loop.run(tuned) == 0
     assert "starting from the weights" in capsys.readouterr().err
+    other = dataclasses.replace(config.system, sources=("low", "high"))
+    with pytest.raises(UserError, match="its sources are high, low"):
+        train.loop.run(dataclasses.replace(tuned, out=str(tmp_path / "swapped"), system=other))
+    less = dataclasses.replace(config.system, network=dataclasses.replace(config.system.network, dropout=0.1))
+    assert train.loop.run(dataclasses.replace(tuned, out=str(tmp_path / "less"), system=less)) == 0
     wider = dataclasses.replace(tuned, out=str(tmp_path / "wider"))
     network = dataclasses.replace(config.system.network, width=9)
     wider = dataclasses.replace(wider, system=dataclasses.replace(config.system, network=network))
@@ -321,6 +333,8 @@ def test_what_is_missing_is_said_plainly(arguments, part, monkeypatch, capsys, t
     ("text", "part"),
     [
         ("stepz: 3", "config.stepz: unknown"),
+        ("log_every: 0", "log_every=0"),
+        ("data: {remix: 7.0}", "remix=7.0"),
         ("steps: many", "config.steps='many': expected int"),
         ("system: {network: {name: magic}}", "config.system.network.name='magic'"),
         ("system: {codec: {n_fft: -4}}", "n_fft=-4"),

@@ -27,6 +27,10 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"train: {where}{error.strerror}; started again, the run goes on", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

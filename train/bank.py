@@ -46,6 +46,11 @@ class Bank:
         """Recording i, ``(sources, samples)``."""
         return np.asarray(self.audio[self.starts[i] : self.starts[i] + self.lengths[i]]).T
 
+    def digest(self) -> str:
+        """Return a short text that differs when the recordings' names or lengths do."""
+        text = json.dumps([self.names, self.lengths.tolist(), self.sample_rate])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def read(self, i: int, source: int, start: int, count: int) -> np.ndarray:
         """``count`` samples of one source of recording i from ``start``, wrapping round its end."""
         begin, length = int(self.starts[i]), int(self.lengths[i])

@@ -42,6 +42,14 @@ class DataConfig:
     threads: int = 2
     """Threads that read ahead; the order of the examples does not depend on them."""
 
+    def __post_init__(self):
+        if not 0 <= self.remix <= 1:
+            raise ValueError(f"remix={self.remix}: expected 0 to 1")
+        if not 0 < self.seconds <= 600:
+            raise ValueError(f"seconds={self.seconds}: expected more than 0 and at most 600")
+        if self.threads < 0:
+            raise ValueError(f"threads={self.threads}: expected 0 or more")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -73,7 +81,15 @@ class TrainConfig:
     max_bad_steps: int = 10
     """Stop after this many steps in a row whose loss or gradient was not finite."""
     allow_changes: bool = False
-    """Resume a run although its config is another one now."""
+    """Resume a run although its config or its recordings are others now."""
+
+    def __post_init__(self):
+        least = {"steps": 1, "batch_size": 1, "log_every": 1, "valid_every": 1, "save_every": 1, "keep": 2}
+        for name, value in {**least, "seed": 0, "max_bad_steps": 1}.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least {value}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay}: expected 0 or more and less than 1")
 
 
 def load_config(path: str, overrides: list[str]) -> TrainConfig:
@@ -86,7 +102,7 @@ def load_config(path: str, overrides: list[str]) -> TrainConfig:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); see configs/ for those there are"
         ) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not plain YAML ({' '.join(str(error).split())[:200]})") from error
     try:
         config = from_dict(TrainConfig, values, "config")

@@ -26,8 +26,7 @@ class Log:
         self._bad, self._last_good, self._clock = 0, 0, (0, 0.0)
         self._progress: Any = None
         self._task: Any = None
-        write_atomically(out / "config.json", (json.dumps(to_dict(config), indent=2) + "\n").encode())
-        self._board = _board(out)
+        self._board: Any = None
 
     def __enter__(self):
         return self
@@ -47,6 +46,9 @@ class Log:
 
     def start(self, step: int, total: int) -> None:
         """Begin (again) after ``step``: forget what was logged of later steps."""
+        config = json.dumps(to_dict(self._config), indent=2) + "\n"
+        write_atomically(self._out / "config.json", config.encode())
+        self._board = _board(self._out, step)
         path = self._out / "log.jsonl"
         if path.exists():
             lines = [x for x in path.read_text().splitlines() if _step_of(x) <= step]
@@ -131,12 +133,12 @@ class Log:
                     self._board.add_scalar(key, value, row["step"])
 
 
-def _board(out):
+def _board(out, step):
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
 
 def _step_of(line):

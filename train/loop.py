@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsep.config import to_dict
 from jaxsep.errors import UserError
+from jaxsep.separator import find_model
 from jaxsep.store import Checkpoints, load_model, run_lock, save_model
 from jaxsep.system import System
 from jaxsep.training import init_state, make_optimizer, train_step
@@ -48,51 +51,65 @@ class Stop:
 def run(config: TrainConfig) -> int:
     """Train as ``config`` says; return the exit status."""
     out = Path(config.out).expanduser()
-    with Stop() as stop, run_lock(out), Log(out, config) as log:
+    with run_lock(out), Log(out, config) as log:
         system = System(config.system)
-        train_bank = _bank(config, system, config.data.train, "data.train", log)
-        valid_bank = _bank(config, system, config.data.valid, "data.valid", log)
-        optimizer = make_optimizer(config.optimizer, config.steps)
-        checkpoints = Checkpoints(out, config.keep)
-        place = _Placement(config.batch_size)
-        state, best = _start(config, system, optimizer, checkpoints, log)
-        state = place.state(state)
-        step = jax.jit(
-            partial(
-                train_step,
-                system=system,
-                loss=config.loss,
-                optimizer=optimizer,
-                augmentation=config.augment,
-                length=_samples(config),
-                ema_decay=config.ema_decay,
-            ),
-            donate_argnums=0,
-        )
-        excerpts = Excerpts(
-            train_bank,
-            config.data,
-            config.seed,
-            config.augment.read_length(_samples(config)),
-            config.steps * config.batch_size,
-        )
-        number = first = int(state.step)
-        log.start(first, config.steps)
-        source = batches(excerpts, config.batch_size, first, config.data.threads)
-        for number, batch in enumerate(source, first + 1):
-            state, metrics = step(state, place.batch(batch))
-            log.step(number, metrics, [train_bank.names[i] for i in batch["track"].ravel()])
-            if number % config.valid_every == 0 or number == config.steps:
-                best = _validate(config, system, state, valid_bank, best, log, stop)
-            if number % config.save_every == 0 or number == config.steps or stop:
-                log.flush()
-                checkpoints.save(number, state, {"config": to_dict(config), "best": best})
-            if stop:
-                log.say(f"stopped at step {number}; the same command goes on from here")
-                return 128 + stop.signal
-        checkpoints.close()
-        log.say(f"done: {number} steps; the model is in {out / 'best'}")
-        return 0
+        train_bank = _bank(config, system, "train", log)
+        valid_bank = _bank(config, system, "valid", log)
+        with Stop() as stop:
+            return _train(config, out, system, train_bank, valid_bank, log, stop)
+
+
+def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
+    """Take the steps that are left; save, validate and stop between them."""
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    checkpoints = Checkpoints(out, config.keep)
+    place = _Placement(config.batch_size)
+    state, notes = _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log)
+    state = place.state(state)
+    step = jax.jit(
+        partial(
+            train_step,
+            system=system,
+            loss=config.loss,
+            optimizer=optimizer,
+            augmentation=config.augment,
+            length=_samples(config),
+            ema_decay=config.ema_decay,
+        ),
+        donate_argnums=0,
+    )
+    read = config.augment.read_length(_samples(config))
+    excerpts = Excerpts(train_bank, config.data, config.seed, read, config.steps * config.batch_size)
+    number = first = int(state.step)
+    log.start(first, config.steps)
+
+    def validate_if_due():
+        due = number and (number % config.valid_every == 0 or number == config.steps)
+        if due and notes["validated"] != number:
+            _validate(config, out, system, state, valid_bank, notes, log, stop)
+
+    def save():
+        log.flush()
+        checkpoints.save(number, state, {"config": to_dict(config), "notes": notes})
+
+    if notes["validated"] != first:  # the validation that a signal cut short
+        validate_if_due()
+        if notes["validated"] == first > 0:
+            save()
+    for number, batch in enumerate(
+        batches(excerpts, config.batch_size, first, config.data.threads), first + 1
+    ):
+        state, metrics = step(state, place.batch(batch))
+        log.step(number, metrics, [train_bank.names[i] for i in batch["track"].ravel()])
+        validate_if_due()
+        if number % config.save_every == 0 or number == config.steps or stop:
+            save()
+        if stop:
+            log.say(f"stopped at step {number}; the same command goes on from here")
+            return 128 + stop.signal
+    checkpoints.close()
+    log.say(f"done: {number} steps; the model is in {out / 'best'}")
+    return 0
 
 
 class _Placement:
@@ -119,9 +136,10 @@ def _samples(config):
     return round(config.data.seconds * config.system.sample_rate)
 
 
-def _bank(config, system, pattern, option, log):
+def _bank(config, system, name, log):
     """Decode the recordings of one folder, and list what could not be used."""
-    folder = data_folder(pattern, option)
+    option = f"data.{name}"
+    folder = data_folder(getattr(config.data, name), option)
     tracks = find_tracks(config.data, folder, system.config.sources)
     bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
     minutes = bank.lengths.sum() / bank.sample_rate / 60
@@ -131,53 +149,57 @@ def _bank(config, system, pattern, option, log):
     return bank
 
 
-def _start(config, system, optimizer, checkpoints, log):
-    """The state to start from: of the newest whole checkpoint, of another model, or fresh."""
+def _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log):
+    """The state to start from, of the newest whole checkpoint, another model, or fresh; and notes."""
     state = init_state(system, optimizer, config.seed, ema=config.ema_decay > 0)
+    data = {"train": train_bank.digest(), "valid": valid_bank.digest()}
+    notes = {"score": None, "validated": 0, "data": data}
     newest = checkpoints.newest_whole(log.say)
-    if newest is not None:
-        saved = checkpoints.config(newest)
-        changes = changed_fields(saved["config"], to_dict(config))
-        if changes and not config.allow_changes:
-            raise UserError(
-                f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
-                "give another --out, or --allow-changes True"
-            )
-        log.say(f"resuming at step {newest}")
-        return checkpoints.state(newest, state), saved["best"]
-    if config.init_from:
-        from jaxsep.separator import find_model
-
-        other, variables, _ = load_model(find_model(config.init_from))
-        if other.config.network != system.config.network or other.config.codec != system.config.codec:
-            raise UserError(f"init_from={config.init_from}: has another network or codec than this config")
-        log.say(f"starting from the weights of {config.init_from}")
-        state = _with_weights(state, variables)
-    return state, {"score": None, "step": 0}
+    if newest is None:
+        return (_fine_tuned(config, system, state, log) if config.init_from else state), notes
+    saved = checkpoints.config(newest)
+    changes = changed_fields(saved["config"], to_dict(config))
+    if saved["notes"]["data"]["train"] != data["train"]:
+        changes.append("the recordings to train on")
+    if changes and not config.allow_changes:
+        raise UserError(
+            f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
+            "give another --out, or --allow-changes True"
+        )
+    log.say(f"resuming at step {newest}")
+    if saved["notes"]["data"]["valid"] == data["valid"]:
+        notes = {**saved["notes"], "data": data}
+    return checkpoints.state(newest, state), notes
 
 
-def _with_weights(state, variables):
-    import dataclasses
+def _fine_tuned(config, system, state, log):
+    """The fresh state with the weights of ``config.init_from``."""
+    other, variables, _ = load_model(find_model(config.init_from))
+    same = other.config.sources == system.config.sources and other.config.codec == system.config.codec
+    wanted = {"params": state.params, "batch_stats": state.model_state}
+    given = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    if not same or jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, given):
+        raise UserError(
+            f"init_from={config.init_from}: has another network, codec or sources than this config "
+            f"(its sources are {', '.join(other.config.sources)})"
+        )
+    log.say(f"starting from the weights of {config.init_from}")
+    params = jax.tree.map(jnp.asarray, given["params"])
+    ema = jax.tree.map(jnp.copy, params) if state.ema else {}
+    return dataclasses.replace(state, params=params, ema=ema, model_state=given["batch_stats"])
 
-    params = jax.tree.map(jax.numpy.asarray, variables["params"])
-    ema = jax.tree.map(jax.numpy.copy, params) if state.ema else {}
-    return dataclasses.replace(state, params=params, ema=ema, model_state=variables.get("batch_stats", {}))
 
-
-def _validate(config, system, state, bank, best, log, stop):
+def _validate(config, out, system, state, bank, notes, log, stop):
     """Score the validation recordings; publish the model to ``best/`` when none was better."""
     number = int(state.step)
     result = validate(system, state.variables(), bank, config.examples, stop)
     if result is None:
-        return best
+        return
     log.validation(number, result)
-    if best["score"] is not None and result.score <= best["score"]:
-        return best
-    scores = {"si_sdr_improvement": result.mean, "recordings": len(bank.names), "step": number}
-    save_model(
-        Path(config.out).expanduser() / "best",
-        system,
-        jax.device_get(state.variables()),
-        info={"name": Path(config.out).name, "scores": {"valid": scores}},
-    )
-    return {"score": result.score, "step": number}
+    notes["validated"] = number
+    if notes["score"] is not None and result.score <= notes["score"]:
+        return
+    notes["score"] = result.score
+    scores = {stem: {"si_sdri": value, "tracks": len(bank.names)} for stem, value in result.mean.items()}
+    info = {"name": out.name, "step": number, "scores": {"validation": scores}}
+    save_model(out / "best", system, jax.device_get(state.variables()), info=info)

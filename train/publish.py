@@ -54,7 +54,7 @@ def publish(run: str, folder: Path, about_path: Path, scores_path: str | None, d
         "name": folder.name,
         "description": about["description"],
         "licence": about["licence"],
-        "step": info.get("scores", {}).get("valid", {}).get("step"),
+        "step": info.get("step"),
         "scores": scores,
     }
     save_model(folder, system, variables, info=entries, dtype=np.float16)
@@ -69,7 +69,7 @@ def _table(data, scores):
     if not scores:
         return []
     rows = scores[data]
-    figures = [k for k in next(iter(rows.values())) if k not in ("tracks", "silent")]
+    figures = [k for k in next(iter(rows.values())) if k != "tracks" and not k.startswith("silent")]
     lines = [f"| {data}, dB | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
     lines += [f"| {stem} | " + " | ".join(str(row[k]) for k in figures) + " |" for stem, row in rows.items()]
     return ["\n".join(lines)]

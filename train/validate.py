@@ -32,9 +32,9 @@ def _separate(system: System, variables, windows):
 
 
 def validate(
-    system: System, variables, bank: Bank, examples: int = 0, stop=lambda: False
+    system: System, variables, bank: Bank, examples: int = 0, stop: object = False
 ) -> Validation | None:
-    """Separate every recording of ``bank`` and score it; None when ``stop`` became true."""
+    """Separate every recording of ``bank`` and score it; None as soon as ``stop`` is true."""
     rows, kept = [], {}
     for i, name in enumerate(bank.names):
         if stop:

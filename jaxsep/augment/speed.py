@@ -47,11 +47,9 @@ def resample_at(x: jax.Array, rate: jax.Array, length: int, taps: int = 8) -> ja
     """
     half = taps // 2
     padded = jnp.pad(x, (half, half + 1))
-    position = jnp.arange(length) * rate
-    base = jnp.floor(position)
+    base, fraction = _positions(rate, length)
     inside = base < x.shape[0]
-    index = jnp.clip(base.astype(jnp.int32), 0, x.shape[0] - 1)
-    fraction = position - base
+    index = jnp.clip(base, 0, x.shape[0] - 1)
     sine = jnp.sin(np.pi * fraction) / np.pi
     total = jnp.zeros(length, x.dtype)
     for k in range(1 - half, half + 1):
@@ -61,3 +59,16 @@ def resample_at(x: jax.Array, rate: jax.Array, length: int, taps: int = 8) -> ja
         window = jnp.square(jnp.cos(np.pi * distance / (2 * half)))
         total = total + sinc * window * padded[index + half + k]
     return jnp.where(inside, total, 0.0)
+
+
+def _positions(rate, length, block=1024, bits=12):
+    """Whole and fractional part of ``n * rate``, exact for long signals where float32 is not.
+
+    The rate is rounded to ``2 ** -bits``; the start of each block of samples is kept in integers.
+    """
+    n = jnp.arange(length)
+    step = jnp.round(block * rate * 2**bits).astype(jnp.int32)
+    whole, part = (n // block) * (step >> bits), (n // block) * (step & (2**bits - 1))
+    within = (n % block) * rate + (part & (2**bits - 1)) / 2**bits
+    floor = jnp.floor(within)
+    return whole + (part >> bits) + floor.astype(jnp.int32), within - floor

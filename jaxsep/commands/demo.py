@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from jaxsep.audio import AudioWriter, read_audio
+from jaxsep.audio import AudioWriter, read_audio, write_together
 from jaxsep.commands.separate import output_folder, separate_file
 from jaxsep.evaluation import score_track
 from jaxsep.examples import song
@@ -31,7 +31,7 @@ def demo(options) -> int:
         where = folder.parent / "mixture.wav" if name == "mixture" else references / f"{name}.wav"
         writer = AudioWriter(where, _RATE, 1)
         writer.write(audio[None])
-        writer.commit()
+        write_together([writer])
     say(f"Separating it with the model {separator.name!r} ...")
     separate_file(separator, folder.parent / "mixture.wav", folder, separator.sources)
     stems = {name: read_audio(folder / f"{name}.wav")[0] for name in separator.sources}

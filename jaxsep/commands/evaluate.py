@@ -31,7 +31,8 @@ def _print(tracks, summary):
             print(f"{track + '/' + stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in FIGURES))
     for stem, scores in summary.items():
         print(f"{stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in FIGURES))
-        note = f"; {scores['silent']} silent references left out" if scores["silent"] else ""
+        silent = [f"{scores[k]} {k}" for k in ("silent references", "silent estimates") if scores[k]]
+        note = f"; left out: {', '.join(silent)}" if silent else ""
         print(f"  mean over {scores['tracks']} tracks, weighted by length, dB{note}")
 
 

@@ -20,7 +20,8 @@ def models(options) -> int:
             f"  stems {', '.join(system['sources'])}; {system['sample_rate']} Hz; {row['bytes'] / 1e6:.1f} MB"
         )
         print(f"  licence: {row.get('licence', 'not stated')}")
-        for data, scores in row.get("scores", {}).items():
-            shown = ", ".join(f"{name} {value}" for name, value in scores.items())
-            print(f"  {data}: {shown}")
+        for data, stems in row.get("scores", {}).items():
+            print(f"  {data}:")
+            for stem, scores in stems.items():
+                print(f"    {stem:16}" + ", ".join(f"{name} {value}" for name, value in scores.items()))
     return 0

@@ -8,9 +8,10 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show
+from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show, write_together
 from jaxsep.errors import AudioWarning, UserError
 from jaxsep.separator import Separator
 from jaxsep.store import write_atomically
@@ -23,22 +24,21 @@ def separate(options) -> int:
     stems = _chosen(options.stems, separator.sources)
     root = output_folder(options.out, separator.name)
     failed = 0
-    taken: dict[str, str] = {}
     for path in _files(options.files):
         try:
             if isinstance(path, UserError):
                 raise path
             start = time.perf_counter()
-            folder = _track_folder(root, path, taken)
-            seconds, gain = separate_file(
-                separator,
-                path,
-                folder,
-                stems,
-                format=options.format,
-                strict=options.strict,
-                sanitize=options.sanitize,
-            )
+            with claimed_folder(root, path) as folder:
+                seconds, gain = separate_file(
+                    separator,
+                    path,
+                    folder,
+                    stems,
+                    format=options.format,
+                    strict=options.strict,
+                    sanitize=options.sanitize,
+                )
         except UserError as error:
             failed += 1
             print(f"jaxsep: {error}", file=sys.stderr)
@@ -80,20 +80,15 @@ def separate_file(
             samples += block.mixture.shape[1]
             for stem, writer in writers.items():
                 writer.write(block.stems[stem])
-        peak = max(writer.peak for writer in writers.values())
-        gain = 1.0 if format == "wav" or peak <= 1 else 0.999 / peak
-        for writer in writers.values():
-            writer.commit(gain)
+        gain = write_together(list(writers.values()))
     finally:
         reader.close()
         for writer in writers.values():
             writer.discard()
-        _remove_if_empty(folder)
     if reader.sanitized:
         message = f"{show(path)}: {reader.sanitized} samples that were not finite are now zero"
         warnings.warn(message, AudioWarning, stacklevel=2)
-    source = {"input": os.fsdecode(os.path.abspath(path)), "model": separator.name, "gain": gain}
-    write_atomically(folder / _SOURCE, (json.dumps(source, indent=2) + "\n").encode())
+    note_source(folder, path, model=separator.name, gain=gain)
     return samples / rate, gain
 
 
@@ -109,13 +104,19 @@ def output_folder(out: str, name: str) -> Path:
     return root
 
 
-_SOURCE = "source.json"
+SOURCE = "source.json"
+
+
+def note_source(folder: Path, path, **entries) -> None:
+    """Write beside stems which input they came from."""
+    source = {"input": os.fsdecode(os.path.abspath(path)), **entries}
+    write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
 
 
 def _chosen(text, sources):
     if not text:
         return sources
-    names = tuple(name.strip() for name in text.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     unknown = [name for name in names if name not in sources]
     if unknown:
         raise UserError(f"--stems {unknown[0]}: this model's stems are {', '.join(sources)}")
@@ -137,25 +138,40 @@ def _files(arguments):
             yield UserError(f"{show(argument)}: a folder without audio files")
 
 
-def _track_folder(root, path, taken):
-    """``root/TRACK``, with a number where another input of that name was separated into it."""
-    track, absolute = Path(path).stem or "track", os.path.abspath(path)
+@contextlib.contextmanager
+def claimed_folder(root: Path, path) -> Iterator[Path]:
+    """Claim ``root/TRACK`` for an input; given up again when nothing comes of it.
+
+    A folder that holds another input's stems, or anything without saying whose it is, is left
+    alone and a number is added to the name.
+    """
+    track, owner = Path(path).stem or "track", os.fsdecode(os.path.abspath(path))
     for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
         folder = root / name
         _inside(root, folder)
-        owner = taken.get(name) or _owner(folder)
-        if owner in (None, os.fsdecode(absolute)):
-            taken[name] = os.fsdecode(absolute)
-            return folder
-    raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
-
-
-def _owner(folder):
-    """The input that a folder's stems came from; None when it says none."""
+        _make(folder)
+        if _claim(folder, owner):
+            break
+    else:
+        raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
     try:
-        return json.loads((folder / _SOURCE).read_text()).get("input")
+        yield folder
+    finally:
+        if [p.name for p in folder.iterdir()] == [SOURCE]:
+            (folder / SOURCE).unlink()
+            folder.rmdir()
+
+
+def _claim(folder, owner):
+    """Whether the folder is this input's, now or from before."""
+    if not any(folder.iterdir()):
+        with contextlib.suppress(FileExistsError), open(folder / SOURCE, "x") as file:
+            json.dump({"input": owner}, file)
+            return True
+    try:
+        return json.loads((folder / SOURCE).read_text()).get("input") == owner
     except (OSError, ValueError, AttributeError):
-        return None
+        return False
 
 
 def _inside(root, folder):
@@ -172,8 +188,3 @@ def _make(folder):
         raise UserError(
             f"{show(folder)}: the folder cannot be made ({error.strerror}); give another -o FOLDER"
         ) from error
-
-
-def _remove_if_empty(folder):
-    with contextlib.suppress(OSError):
-        folder.rmdir()

@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,10 @@ class LSTMMaskConfig:
     """Share of the units dropped between layers in training."""
     implementation: Literal["scan", "cudnn"] = "scan"
     """``scan`` runs anywhere; ``cudnn`` needs an NVIDIA GPU."""
+
+    def portable(self) -> LSTMMaskConfig:
+        """The same network, with the implementation that runs anywhere."""
+        return dataclasses.replace(self, implementation="scan")
 
     def __post_init__(self):
         if not 1 <= self.layers <= 64 or not 1 <= self.width <= 1 << 14:

@@ -61,7 +61,9 @@ def mel_filters(
     filters = np.maximum(0.0, np.minimum(rising, falling))
     if norm == "slaney":
         filters *= 2.0 / (edges[2:] - edges[:-2])[:, None]
-    return filters.astype(np.float32)
+    filters = filters.astype(np.float32)
+    filters.setflags(write=False)  # the cache hands the same array to everyone
+    return filters
 
 
 def melspectrogram(

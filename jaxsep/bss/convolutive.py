@@ -1,0 +1,61 @@
+"""Convolutive separation on waveforms: STFT, an unmixing matrix a bin, projection back, inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep.spectral import istft, stft
+
+
+def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Callable) -> jax.Array:
+    """Apply ``unmix`` to the spectra of ``(..., channels, samples)`` waveforms.
+
+    Args:
+      x: ``(..., channels, samples)`` floats, at least two channels.
+      n_fft, hop_length: of the STFT.
+      reference: the channel whose level the sources get.
+      unmix: ``(..., channels, bins, frames)`` complex -> sources of the same shape.
+
+    Returns:
+      ``(..., sources, samples)`` float32, as many sources as channels.
+
+    Raises:
+      ValueError: one channel, integers, an empty array, or a reference that is not there.
+    """
+    x = as_float("x", x)
+    at_least_ndim("x", x, 2, "(..., channels, samples)")
+    channels, samples = x.shape[-2:]
+    if channels < 2:
+        raise ValueError(f"x.shape={x.shape}: expected at least two channels")
+    if not 0 <= reference < channels:
+        raise ValueError(f"reference={reference}: expected 0 to {channels - 1}")
+    spectra = stft(x, n_fft=at_least("n_fft", n_fft, 16), hop_length=hop_length)
+    return istft(unmix(spectra), n_fft=n_fft, hop_length=hop_length, length=samples)
+
+
+def each_mixture(solve: Callable[[jax.Array], jax.Array], spectra: jax.Array) -> jax.Array:
+    """Apply ``solve`` to each leading index of ``(..., channels, bins, frames)``, levelled.
+
+    Each mixture is divided by its largest magnitude, so that powers stay within float32, and its
+    sources are multiplied again.
+    """
+
+    def levelled(x):
+        peak = jnp.max(jnp.abs(x.real) + jnp.abs(x.imag))
+        peak = jnp.where(peak > 0, peak, 1.0)
+        return solve(x / peak) * peak
+
+    batch = spectra.shape[:-3]
+    if not batch:
+        return levelled(spectra)
+
+    def in_turn(rows):
+        return jax.lax.map(levelled, rows)
+
+    rows = spectra.reshape(-1, *spectra.shape[-3:])
+    y = jax.lax.platform_dependent(rows, cpu=in_turn, default=jax.vmap(levelled))
+    return y.reshape(*batch, *y.shape[1:])
