@@ -43,6 +43,7 @@ def compare(
     for _ in range(rounds):
         for name, call in everyone.items():
             time.sleep(_PAUSE)
+            jax.block_until_ready(call())  # the pause cooled caches and clocks
             start = time.perf_counter()
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - start)

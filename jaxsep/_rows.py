@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 #: Bytes of intermediate results that stay in a CPU core's cache.
 _CACHE = 2 << 20
@@ -46,3 +47,12 @@ def _mapped(function, at_once, arrays):
 def _(function, at_once, primals, tangents):
     del at_once
     return jax.jvp(function, primals[0], tangents[0])
+
+
+def varying_as(value, x: jax.Array) -> jax.Array:
+    """``value`` as an array that varies over the mapped axes that ``x`` varies over.
+
+    Under ``shard_map`` the carry of a loop must start with the type that it ends with.
+    """
+    value = jnp.asarray(value)
+    return jnp.where(True, value, jnp.ravel(x)[0].real.astype(value.dtype))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import at_least
+from jaxsep._rows import varying_as
 from jaxsep.bss.contrast import Contrast, get_contrast
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, each_problem, finish, sum_blocks, whiten
@@ -37,14 +38,14 @@ def fastica(
     Centres and whitens x, then iterates ``W <- E[g(Wz) z'] - diag(E[g'(Wz)]) W`` with symmetric
     decorrelation (parallel) or one row after another (deflation), until the rows turn by less
     than ``tol``: ``max_i |1 - |<w_i, w_i before>|| < tol``. The fixed point is first approached
-    on every so-manieth sample and then refined on all of them, to the same tolerance.
+    on every so-manieth sample, then on more, and at last on all, each to the same tolerance.
 
     Args:
       x: ``(..., channels, samples)`` floats; each leading index is a problem of its own.
       n_components: sources to look for, n; as many as channels when None.
       algorithm: ``"parallel"`` or ``"deflation"``.
       fun: ``"logcosh"``, ``"exp"``, ``"cube"``, ``"logistic"``, or a pair ``(g, g_prime)``.
-      max_iter: most iterations over all samples (and as many on the few).
+      max_iter: most iterations over all samples, and over each smaller set before.
       tol: tolerance of convergence.
       key: a JAX random key for the start; None for a fixed start.
 
@@ -71,7 +72,8 @@ def fastica(
     if not tol > 0:
         raise ValueError(f"tol={tol}: expected a positive number")
     contrast = get_contrast(fun)
-    start = jnp.eye(n) if key is None else jax.random.normal(key, (n, n))
+    # Not the identity: the principal axes can be a fixed point that is not a solution.
+    start = jax.random.normal(jax.random.key(0) if key is None else key, (n, n))
     return _fastica(x, start, tol, n, algorithm, contrast, at_least("max_iter", max_iter, 1))
 
 
@@ -84,16 +86,16 @@ def _fastica(x, start, tol, n, algorithm, contrast, max_iter):
 
 
 def _solve(x, start, tol, n, algorithm, contrast, max_iter):
-    """One problem: whiten, approach on few samples, refine on all."""
+    """One problem: whiten, approach on ever more samples, refine on all."""
     white = whiten(x, n)
     active = jnp.arange(n) < white.rank
     begin = _decorrelate(jnp.where(jnp.outer(active, active), start, 0.0), active)
-    stride = max(1, x.shape[1] // _FEW) if x.shape[1] >= 4 * _FEW else 1
-    few = (white.matrix @ (x[:, ::stride] - white.mean[:, None]),)
     rotate = _parallel if algorithm == "parallel" else _deflation
 
-    def moments_few(w):
-        return _moments(contrast, w @ few[0], few[0], few[0].shape[1])
+    def moments_few(z, w):
+        u = w @ z
+        g, g_prime = contrast[0](u), contrast[1](u)
+        return g @ z.T / z.shape[1], jnp.mean(g_prime, axis=1)
 
     def moments_all(w):
         b = w @ white.matrix
@@ -109,16 +111,21 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
         return centred @ white.matrix.T / x.shape[1], slope / x.shape[1]
 
     steps, w = jnp.int32(0), begin
-    if stride > 1:
-        w, steps, _ = rotate(moments_few, w, active, tol, max_iter)
+    for stride in _strides(x.shape[1]):
+        few = white.matrix @ (x[:, ::stride] - white.mean[:, None])
+        w, more, _ = rotate(partial(moments_few, few), w, active, tol, max_iter)
+        steps = steps + more
     w, more, change = rotate(moments_all, w, active, tol, max_iter)
     return finish(x, white, w, steps + more, change < tol)
 
 
-def _moments(contrast, u, z, samples):
-    """``E[g(u) z']`` and ``E[g'(u)]``."""
-    g, g_prime = contrast[0](u), contrast[1](u)
-    return g @ z.T / samples, jnp.sum(g_prime, axis=1) / samples
+def _strides(samples):
+    """Every so-manieth sample to look at before all of them: ever more, from about ``_FEW`` on."""
+    stride, strides = samples // _FEW, []
+    while stride >= 2:
+        strides.append(stride)
+        stride //= 16
+    return strides
 
 
 def _parallel(moments, w, active, tol, max_iter):
@@ -135,7 +142,7 @@ def _parallel(moments, w, active, tol, max_iter):
         turned = jnp.abs(jnp.abs(jnp.sum(new * w, axis=1)) - 1.0)
         return new, step + 1, jnp.max(jnp.where(active, turned, 0.0))
 
-    return jax.lax.while_loop(proceed, step, (w, jnp.int32(0), jnp.asarray(jnp.inf, w.dtype)))
+    return jax.lax.while_loop(proceed, step, (w, jnp.int32(0), varying_as(jnp.asarray(jnp.inf, w.dtype), w)))
 
 
 def _deflation(moments, w, active, tol, max_iter):
@@ -164,7 +171,7 @@ def _deflation(moments, w, active, tol, max_iter):
         row, taken, change = jax.lax.while_loop(proceed, step, begin)
         return w.at[i].set(row), steps + taken, jnp.maximum(worst, change)
 
-    return jax.lax.fori_loop(0, w.shape[0], find, (w, jnp.int32(0), jnp.zeros((), w.dtype)))
+    return jax.lax.fori_loop(0, w.shape[0], find, (w, jnp.int32(0), varying_as(jnp.zeros((), w.dtype), w)))
 
 
 def _decorrelate(w, active):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_complex, at_least, at_least_ndim
+from jaxsep._rows import varying_as
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
 from jaxsep.bss.projection import hermitian, orthogonalise, power_of, products, project_back, unmixed, update
 
@@ -86,7 +87,7 @@ def _ilrma(spectra, start, n_iter, reference):
             level = jnp.where(level > 0, level, 1.0)
             return w / jnp.sqrt(level)[None, :, None], bases / level[:, None, None], gains
 
-        w, _, _ = jax.lax.fori_loop(0, n_iter, step, (back, *start))
+        w, _, _ = jax.lax.fori_loop(0, n_iter, step, (back, *(varying_as(part, x) for part in start)))
         return unmixed(project_back(w, back[:, reference]), z)
 
     return each_mixture(solve, spectra)

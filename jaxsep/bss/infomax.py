@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import at_least
+from jaxsep._rows import varying_as
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, each_problem, finish, sum_blocks, whiten
 
@@ -101,9 +102,9 @@ def _solve(start, learning_rate, tol, n, extended, max_iter, x):
         rate = jnp.where(new_size > jnp.maximum(2.0 * size, 1.0), 0.5 * rate, rate)
         return new, new_gradient, step + 1, new_size, rate
 
-    begin = jnp.where(both, start, jnp.eye(n))
+    begin = varying_as(jnp.where(both, start, jnp.eye(n)), white.matrix)
     gradient = bracket(begin)
-    rate = jnp.asarray(learning_rate, x.dtype)
+    rate = varying_as(jnp.asarray(learning_rate, x.dtype), gradient)
     state = (begin, gradient, jnp.int32(0), jnp.max(jnp.abs(gradient)), rate)
     w, _, steps, size, _ = jax.lax.while_loop(proceed, step, state)
     return finish(x, white, w, steps, size < tol)

@@ -38,6 +38,7 @@ def to_microphones(result: ICAResult, channel: int = 0) -> jax.Array:
       sum to that channel less its mean.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from jaxsep import fastica
       >>> x = jax.random.laplace(jax.random.key(0), (2, 4000))
       >>> r = fastica(x)

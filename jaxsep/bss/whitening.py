@@ -12,7 +12,7 @@ from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.bss.result import ICAResult
 
 #: Samples looked at together: what stays in a CPU core's cache.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15
 
 
 class Whitening(NamedTuple):
@@ -23,7 +23,7 @@ class Whitening(NamedTuple):
     inverse: jax.Array
     """``(channels, n)``: the pseudo-inverse of ``matrix``."""
     mean: jax.Array
-    """``(channels,)``."""
+    """``(channels,)``; NaN where the input is not finite."""
     rank: jax.Array
     """int32, at most n."""
 
@@ -57,10 +57,11 @@ def whiten(x: jax.Array, n: int) -> Whitening:
     kept = values > channels * jnp.finfo(x.dtype).eps * values[0]
     root = jnp.sqrt(jnp.where(kept, values, 1.0))
     scale = spread * deviation
+    mean = pivot + spread * offset
     return Whitening(
         matrix=jnp.where(kept, vectors / root, 0.0).T / scale,
         inverse=jnp.where(kept, vectors * root, 0.0) * scale[:, None],
-        mean=pivot + spread * offset,
+        mean=jnp.where(jnp.all(jnp.isfinite(covariance)), mean, jnp.nan),
         rank=jnp.sum(kept).astype(jnp.int32),
     )
 
@@ -127,7 +128,7 @@ def finish(x, white: Whitening, w, num_steps, converged) -> ICAResult:
     unmixing = jnp.where(active[:, None], w @ white.matrix, 0.0)
     mixing = jnp.where(active[None, :], white.inverse @ jnp.linalg.inv(w), 0.0)
     sources = unmixing @ x - (unmixing @ white.mean)[:, None]
-    finite = jnp.all(jnp.isfinite(unmixing))
+    finite = jnp.all(jnp.isfinite(unmixing)) & jnp.all(jnp.isfinite(white.mean))
     return ICAResult(
         sources=jnp.where(finite, sources, jnp.nan),
         unmixing=unmixing,
