@@ -58,7 +58,7 @@ def _batch(peer):
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
     spread = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")))
     ours = partial(over_devices(partial(fastica, tol=_TOL)), spread)
-    peers = {f"scikit-learn, {t} threads": lambda t=t: [peer(p, t) for p in x] for t in (1, 2)}
+    peers: dict = {f"scikit-learn, {t} threads": lambda t=t: [peer(p, t) for p in x] for t in (1, 2)}
     return compare("fastica 128 x (4 x 66150)", ours, peers, rounds=3)
 
 

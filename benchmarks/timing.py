@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -30,7 +30,7 @@ class Result:
 def compare(
     case: str,
     ours: Callable[[], object],
-    peers: dict[str, Callable[[], object]],
+    peers: Mapping[str, Callable[[], object]],
     *,
     rounds: int = 11,
     error: dict[str, float] | None = None,
