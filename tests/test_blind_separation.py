@@ -183,7 +183,7 @@ def room(n, samples=32_000, seed=0):
     return np.stack([[np.convolve(s[k], echo[k, m])[:samples] for m in range(n)] for k in range(n)])
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", [bss.auxiva, bss.ilrma])
 def test_echo_is_no_obstacle(n, method):
     image = room(n).astype(np.float32)
@@ -207,7 +207,7 @@ def test_rooms_in_a_batch_are_rooms_one_by_one(rng, method):
 
 
 @pytest.mark.parametrize("method", [bss.auxiva, bss.ilrma])
-@pytest.mark.parametrize("level", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("level", [1e-12, 1e12])
 def test_rooms_at_any_level_stay_finite(method, level):
     x = (level * room(2, 8000).sum(axis=0)).astype(np.float32)
     silent = np.stack([x[0], 0 * x[0]])

@@ -113,7 +113,7 @@ def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
     np.testing.assert_allclose(stems["high"] + stems["low"], np.sin(np.arange(4000)), atol=1e-4)
 
 
-@pytest.mark.parametrize("stops", [(1,), (6, 12), (5, 8)])
+@pytest.mark.parametrize("stops", [pytest.param((1,), marks=pytest.mark.slow), (6, 12), (5, 8)])
 def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_path, stops):
     """SIGTERM after the given steps; each time the same command goes on."""
     train.loop.run(config)
@@ -189,7 +189,9 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_bits(config, tmp_pat
     assert identical(final_state(long, 200), final_state(broken, 200))
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "sums"])
+@pytest.mark.parametrize(
+    "damage", ["flip", pytest.param("truncate", marks=pytest.mark.slow), "delete", "sums"]
+)
 def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
     train.loop.run(config)
     expected = final_state(config)
