@@ -49,6 +49,24 @@ def _(function, at_once, primals, tangents):
     return jax.jvp(function, primals[0], tangents[0])
 
 
+def each_problem(solve: Callable, x: jax.Array, *, core: int):
+    """Apply ``solve`` to every leading index of ``x``, whose problems have ``core`` dimensions.
+
+    On a CPU one after another: vmap would run every problem until the slowest is done, and its
+    skinny products are slow there.
+    """
+    batch = x.shape[: x.ndim - core]
+    if not batch:
+        return solve(x)
+
+    def in_turn(rows):
+        return jax.lax.map(solve, rows)
+
+    rows = x.reshape(-1, *x.shape[x.ndim - core :])
+    result = jax.lax.platform_dependent(rows, cpu=in_turn, default=jax.vmap(solve))
+    return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
+
+
 def varying_as(value, x: jax.Array) -> jax.Array:
     """``value`` as an array that varies over the mapped axes that ``x`` varies over.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._rows import each_problem
 from jaxsep.spectral import istft, stft
 
 
@@ -49,13 +50,4 @@ def each_mixture(solve: Callable[[jax.Array], jax.Array], spectra: jax.Array) ->
         peak = jnp.where(peak > 0, peak, 1.0)
         return solve(x / peak) * peak
 
-    batch = spectra.shape[:-3]
-    if not batch:
-        return levelled(spectra)
-
-    def in_turn(rows):
-        return jax.lax.map(levelled, rows)
-
-    rows = spectra.reshape(-1, *spectra.shape[-3:])
-    y = jax.lax.platform_dependent(rows, cpu=in_turn, default=jax.vmap(levelled))
-    return y.reshape(*batch, *y.shape[1:])
+    return each_problem(levelled, spectra, core=3)

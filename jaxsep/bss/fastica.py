@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import at_least
-from jaxsep._rows import varying_as
+from jaxsep._rows import each_problem, varying_as
 from jaxsep.bss.contrast import Contrast, get_contrast
 from jaxsep.bss.result import ICAResult
-from jaxsep.bss.whitening import check_mixtures, each_problem, finish, sum_blocks, whiten
+from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
 #: Fixed points are first found on about this many samples, then refined on all.
 _FEW = 4096
@@ -82,7 +82,7 @@ def _fastica(x, start, tol, n, algorithm, contrast, max_iter):
     solve = partial(
         _solve, start=start, tol=tol, n=n, algorithm=algorithm, contrast=contrast, max_iter=max_iter
     )
-    return each_problem(solve, x)
+    return each_problem(solve, x, core=2)
 
 
 def _solve(x, start, tol, n, algorithm, contrast, max_iter):

@@ -7,8 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxsep._rows import each_problem
 from jaxsep.bss.result import ICAResult
-from jaxsep.bss.whitening import check_mixtures, each_problem, finish, sum_blocks, whiten
+from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
 
 def fobi(x, *, n_components: int | None = None) -> ICAResult:
@@ -55,4 +56,4 @@ def _fobi(x, n):
         # Absent directions have eigenvalue zero, the smallest: the others come first when reversed.
         return finish(x, white, vectors[:, ::-1].T, 1, jnp.asarray(True))
 
-    return each_problem(solve, x)
+    return each_problem(solve, x, core=2)

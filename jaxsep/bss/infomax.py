@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import at_least
-from jaxsep._rows import varying_as
+from jaxsep._rows import each_problem, varying_as
 from jaxsep.bss.result import ICAResult
-from jaxsep.bss.whitening import check_mixtures, each_problem, finish, sum_blocks, whiten
+from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
 
 def infomax(
@@ -66,7 +66,7 @@ def infomax(
 
 @partial(jax.jit, static_argnums=(4, 5, 6))
 def _infomax(x, start, learning_rate, tol, n, extended, max_iter):
-    return each_problem(partial(_solve, start, learning_rate, tol, n, extended, max_iter), x)
+    return each_problem(partial(_solve, start, learning_rate, tol, n, extended, max_iter), x, core=2)
 
 
 def _solve(start, learning_rate, tol, n, extended, max_iter, x):

@@ -101,24 +101,6 @@ def check_mixtures(x, n_components: int | None) -> tuple[jax.Array, int]:
     return x, n
 
 
-def each_problem(solve: Callable[[jax.Array], ICAResult], x: jax.Array) -> ICAResult:
-    """Apply ``solve`` to each leading index of ``(..., channels, samples)``.
-
-    On a CPU one after another: vmap would run every problem until the slowest is done, and its
-    skinny products are slow there.
-    """
-    batch = x.shape[:-2]
-    if not batch:
-        return solve(x)
-
-    def in_turn(rows):
-        return jax.lax.map(solve, rows)
-
-    rows = x.reshape(-1, *x.shape[-2:])
-    result = jax.lax.platform_dependent(rows, cpu=in_turn, default=jax.vmap(solve))
-    return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
-
-
 def finish(x, white: Whitening, w, num_steps, converged) -> ICAResult:
     """Sources of unit variance from ``(n, n)`` rows that unmix the whitened mixtures."""
     n = w.shape[0]
