@@ -16,6 +16,8 @@ _PUBLIC = {
     "melspectrogram": "jaxsep.spectral",
     "griffin_lim": "jaxsep.spectral",
     "si_sdr": "jaxsep.metrics",
+    "bss_eval_sources": "jaxsep.metrics",
+    "bss_eval_images": "jaxsep.metrics",
     "fastica": "jaxsep.bss",
     "System": "jaxsep.system",
     "SystemConfig": "jaxsep.system",

@@ -49,21 +49,21 @@ def _(function, at_once, primals, tangents):
     return jax.jvp(function, primals[0], tangents[0])
 
 
-def each_problem(solve: Callable, x: jax.Array, *, core: int):
-    """Apply ``solve`` to every leading index of ``x``, whose problems have ``core`` dimensions.
+def each_problem(solve: Callable, *arrays: jax.Array, core: int):
+    """Apply ``solve`` to every leading index of ``arrays``, whose problems have ``core`` dimensions.
 
     On a CPU one after another: vmap would run every problem until the slowest is done, and its
     skinny products are slow there.
     """
-    batch = x.shape[: x.ndim - core]
+    batch = arrays[0].shape[: arrays[0].ndim - core]
     if not batch:
-        return solve(x)
+        return solve(*arrays)
 
-    def in_turn(rows):
-        return jax.lax.map(solve, rows)
+    def in_turn(*rows):
+        return jax.lax.map(lambda row: solve(*row), rows)
 
-    rows = x.reshape(-1, *x.shape[x.ndim - core :])
-    result = jax.lax.platform_dependent(rows, cpu=in_turn, default=jax.vmap(solve))
+    rows = [x.reshape(-1, *x.shape[x.ndim - core :]) for x in arrays]
+    result = jax.lax.platform_dependent(*rows, cpu=in_turn, default=jax.vmap(solve))
     return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
 
 
