@@ -175,7 +175,11 @@ def _deflation(moments, w, active, tol, max_iter):
 
 
 def _decorrelate(w, active):
-    """``(W W')^(-1/2) W``; rows that are not active become those of the identity."""
+    """``(W W')^(-1/2) W``; rows that are not active become those of the identity.
+
+    The polar factor by singular values: rows of W are small where a source is nearly normal, and
+    ``W W'`` squares their range, which in float32 leaves too few digits to converge by.
+    """
     w = jnp.where(active[:, None] & active[None, :], w, jnp.eye(w.shape[0], dtype=w.dtype))
-    values, vectors = jnp.linalg.eigh(w @ w.T)
-    return vectors @ ((vectors.T @ w) / jnp.sqrt(jnp.maximum(values, jnp.finfo(w.dtype).tiny))[:, None])
+    left, _, right = jnp.linalg.svd(w)
+    return left @ right
