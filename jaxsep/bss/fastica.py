@@ -19,8 +19,8 @@ from jaxsep.bss.contrast import Contrast, get_contrast
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
-#: Fixed points are first found on about this many samples, then refined on all.
-_FEW = 4096
+#: Fixed points are first found on about this many samples, then on more, at most this many, then on all.
+_FEW, _MANY = 1 << 12, 1 << 21
 
 
 def fastica(
@@ -122,7 +122,7 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
 def _strides(samples):
     """Every so-manieth sample to look at before all of them: ever more, from about ``_FEW`` on."""
     stride, strides = samples // _FEW, []
-    while stride >= 2:
+    while stride >= 2 and samples // stride <= _MANY:
         strides.append(stride)
         stride //= 16
     return strides
