@@ -32,7 +32,8 @@ def time_stretch(x, rate, length: int | None = None) -> jax.Array:
       >>> time_stretch(jnp.ones(24000), 1.2).shape
       (20000,)
 
-    Equal to ``librosa.effects.time_stretch`` up to rounding.
+    Equal to ``librosa.effects.time_stretch`` up to rounding, the last window aside: x is followed
+    by silence here, and simply ends there.
     """
     x, rate = _checked(x, "rate", rate)
     length = round(x.shape[-1] / rate) if length is None else at_least("length", length, 1)
@@ -124,8 +125,10 @@ def change_pitch_and_tempo(x: jax.Array, ratio, rate, length: int, most: float) 
     stretched = math.ceil(length * max(1.0, most)) + _TAPS if shifted else length
     _, _, window = analysis_window(_N_FFT, _HOP, None, "hann")
     window = jnp.asarray(window, x.dtype)
+    # Every frame that touches the end, else the sum of windows is short there.
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, _N_FFT // 2)])
     spectrum = analyse(x, window, _HOP, True, "constant")
-    steps = jnp.arange(1 + stretched // _HOP) * jnp.asarray(rate / ratio, jnp.float32)
+    steps = jnp.arange(-(-(stretched + _N_FFT) // _HOP)) * jnp.asarray(rate / ratio, jnp.float32)
     spectrum = phase_vocoder(spectrum, steps)
     if shifted:
         bins = jnp.arange(spectrum.shape[-1])

@@ -52,7 +52,8 @@ def resample_at(x: jax.Array, rate: jax.Array, length: int, taps: int = 8) -> ja
     base, fraction = _positions(rate, length)
     inside = base < x.shape[0]
     index = jnp.clip(base, 0, x.shape[0] - 1)
-    sine = jnp.sin(np.pi * fraction) / np.pi
+    # Towards 1 as towards 0, or the sine loses the digits that the division by distance needs.
+    sine = jnp.sin(np.pi * jnp.minimum(fraction, 1.0 - fraction)) / np.pi
     step = np.pi / (2 * half)
     cosine_of, sine_of = jnp.cos(step * fraction), jnp.sin(step * fraction)
     total = jnp.zeros(length, x.dtype)
