@@ -12,7 +12,7 @@ import numpy as np
 from jaxsep._checks import as_float, at_least, at_least_ndim
 
 #: Results computed by one product at least, and entries of its matrix at most.
-_BLOCK, _ENTRIES = 64, 1 << 22
+_BLOCK, _ENTRIES = 32, 1 << 22
 
 
 def resample(
