@@ -19,6 +19,7 @@ FLOORS = {
     "_rows": 1,
     "examples": 1,
     "spectral": 1,
+    "resampling": 1,
     "masks": 1,
     "losses": 1,
     "metrics": 1,

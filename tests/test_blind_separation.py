@@ -101,6 +101,28 @@ def test_a_batch_spread_over_devices_is_the_same():
         np.testing.assert_allclose(spread.unmixing, function(x).unmixing, atol=1e-3)
 
 
+def test_every_row_converges_however_normal_its_source():
+    """Rows of nearly normal sources are small before decorrelation, and must not lose their digits."""
+    rng = np.random.default_rng(0)
+    almost = rng.standard_normal((4, 30_000)) + 0.35 * rng.laplace(size=(4, 30_000))
+    s = np.concatenate([almost, rng.laplace(size=(4, 30_000)) ** 3])
+    x = (np.linalg.qr(rng.standard_normal((8, 8)))[0] @ (s / s.std(axis=1, keepdims=True))).astype(np.float32)
+    r = fastica(x, tol=1e-6, max_iter=1000)
+    assert bool(r.converged)
+    covariance = np.cov(np.asarray(r.sources, np.float64))
+    np.testing.assert_allclose(covariance, np.eye(8), atol=1e-4)
+
+
+def test_an_hour_takes_no_more_memory_than_ten_minutes():
+    def temporary(minutes):
+        x = jax.ShapeDtypeStruct((8, minutes * 60 * 16_000), jnp.float32)
+        return jax.jit(fastica).lower(x).compile().memory_analysis().temp_size_in_bytes
+
+    ten, sixty = temporary(10), temporary(60)
+    assert abs(sixty - ten) < 1 << 20
+    assert sixty < 64 << 20
+
+
 def test_the_same_key_gives_the_same_sources():
     _, x = mixtures(3)
     one, two, other = (fastica(x, key=jax.random.key(k)) for k in (1, 1, 2))

@@ -4,6 +4,12 @@ from jaxsep.augment.chain import AugmentConfig as AugmentConfig
 from jaxsep.augment.chain import augment as augment
 from jaxsep.augment.gain import random_gain as random_gain
 from jaxsep.augment.gain import random_polarity as random_polarity
+from jaxsep.augment.lowpass import lowpass as lowpass
+from jaxsep.augment.lowpass import random_lowpass as random_lowpass
+from jaxsep.augment.pitch import pitch_shift as pitch_shift
+from jaxsep.augment.pitch import random_pitch_and_tempo as random_pitch_and_tempo
+from jaxsep.augment.pitch import time_stretch as time_stretch
+from jaxsep.augment.remix import remix as remix
 from jaxsep.augment.shift import circular_shift as circular_shift
 from jaxsep.augment.speed import random_speed as random_speed
 from jaxsep.augment.speed import resample_at as resample_at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,13 +52,16 @@ def resample_at(x: jax.Array, rate: jax.Array, length: int, taps: int = 8) -> ja
     base, fraction = _positions(rate, length)
     inside = base < x.shape[0]
     index = jnp.clip(base, 0, x.shape[0] - 1)
-    sine = jnp.sin(np.pi * fraction) / np.pi
+    # Towards 1 as towards 0, or the sine loses the digits that the division by distance needs.
+    sine = jnp.sin(np.pi * jnp.minimum(fraction, 1.0 - fraction)) / np.pi
+    step = np.pi / (2 * half)
+    cosine_of, sine_of = jnp.cos(step * fraction), jnp.sin(step * fraction)
     total = jnp.zeros(length, x.dtype)
     for k in range(1 - half, half + 1):
         distance = fraction - k
         near = jnp.abs(distance) < 1e-6
         sinc = jnp.where(near, 1.0, (-1) ** k * sine / jnp.where(near, 1.0, distance))
-        window = jnp.square(jnp.cos(np.pi * distance / (2 * half)))
+        window = jnp.square(cosine_of * math.cos(step * k) + sine_of * math.sin(step * k))
         total = total + sinc * window * padded[index + half + k]
     return jnp.where(inside, total, 0.0)
 

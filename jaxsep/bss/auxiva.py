@@ -67,9 +67,9 @@ def _auxiva(spectra, n_iter, reference):
             floor = 1e-10 * jnp.mean(square, axis=1, keepdims=True) + 1e-30
             weights = 0.5 * jax.lax.rsqrt(jnp.maximum(square, floor))
             covariances = (power @ weights.T).reshape(channels**2, bins, channels) / frames
-            return update(w, jnp.moveaxis(hermitian(covariances, channels), 1, 0))
+            return update(w, hermitian(jnp.swapaxes(covariances, 1, 2), channels))
 
         w = jax.lax.fori_loop(0, n_iter, step, back)
-        return unmixed(project_back(w, back[:, reference]), z)
+        return unmixed(project_back(w, back[reference]), z)
 
     return each_mixture(solve, spectra)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,16 @@ import jax.numpy as jnp
 from jaxsep._checks import as_complex, at_least, at_least_ndim
 from jaxsep._rows import varying_as
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
-from jaxsep.bss.projection import hermitian, orthogonalise, power_of, products, project_back, unmixed, update
+from jaxsep.bss.projection import (
+    hermitian,
+    orthogonalise,
+    power_of,
+    power_through,
+    products,
+    project_back,
+    unmixed,
+    update,
+)
 
 
 def ilrma(
@@ -75,34 +84,49 @@ def _ilrma(spectra, start, n_iter, reference):
         channels = len(x)
         z, back = orthogonalise(x)
         power = products(z)
+        covariance = hermitian(jnp.mean(power, axis=-1), channels)
 
         def step(_, state):
             w, bases, gains = state
             source = power_of(unmixed(w, z))
             source = jnp.maximum(source, 1e-12 * jnp.mean(source, axis=(1, 2), keepdims=True) + 1e-30)
             bases, gains, model = _factorise(source, bases, gains)
-            covariances = jnp.mean(power[:, None] / model, axis=-1)
-            w = update(w, hermitian(covariances, channels))
-            level = jnp.mean(power_of(unmixed(w, z)), axis=(1, 2))
+            w = update(w, hermitian(_weighted(power, model), channels))
+            level = jnp.mean(power_through(w, covariance), axis=1)
             level = jnp.where(level > 0, level, 1.0)
-            return w / jnp.sqrt(level)[None, :, None], bases / level[:, None, None], gains
+            return w / jnp.sqrt(level)[:, None, None], bases / level[:, None, None], gains
 
         w, _, _ = jax.lax.fori_loop(0, n_iter, step, (back, *(varying_as(part, x) for part in start)))
-        return unmixed(project_back(w, back[:, reference]), z)
+        return unmixed(project_back(w, back[reference]), z)
 
     return each_mixture(solve, spectra)
 
 
 def _factorise(source, bases, gains):
     """One multiplicative update of the Itakura-Saito factors; return them and their model."""
-    model = jnp.maximum(bases @ gains, 1e-30)
+    model = _model(bases, gains)
     ratio, inverse = source / jnp.square(model), 1.0 / model
     gains_t = jnp.swapaxes(gains, 1, 2)
     bases = bases * jnp.sqrt((ratio @ gains_t) / jnp.maximum(inverse @ gains_t, 1e-30))
     bases = jnp.maximum(bases, 1e-15)
-    model = jnp.maximum(bases @ gains, 1e-30)
+    model = _model(bases, gains)
     ratio, inverse = source / jnp.square(model), 1.0 / model
     bases_t = jnp.swapaxes(bases, 1, 2)
     gains = gains * jnp.sqrt((bases_t @ ratio) / jnp.maximum(bases_t @ inverse, 1e-30))
     gains = jnp.maximum(gains, 1e-15)
-    return bases, gains, jnp.maximum(bases @ gains, 1e-30)
+    return bases, gains, _model(bases, gains)
+
+
+def _weighted(power, model):
+    """Mean over frames of ``(parts, bins, frames) / (sources, bins, frames)``: (parts, sources, bins)."""
+    mean = jnp.full(model.shape[-1], 1.0 / model.shape[-1])
+    # One product each: XLA's CPU reduction of all of them at once takes three times as long.
+    return jnp.stack([jnp.stack([(part / m) @ mean for m in model]) for part in power])
+
+
+def _model(bases, gains):
+    """``bases @ gains``, at least 1e-30; few components are summed in the loop that uses the model."""
+    if bases.shape[-1] > 8:
+        return jnp.maximum(bases @ gains, 1e-30)
+    terms = (bases[..., k : k + 1] * gains[:, k : k + 1] for k in range(bases.shape[-1]))
+    return jnp.maximum(reduce(jnp.add, terms), 1e-30)

@@ -2,7 +2,7 @@
 
 Covariances see the mixture only through the products ``x_i conj(x_j)`` of each bin and frame. Kept
 as real numbers ``(pairs, bins, frames)``, the weighted covariances of all sources are one real product
-with the weights.
+with the weights. Bins come last in all small matrices, so that their closed forms run along them.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def pairs(channels: int) -> list[tuple[int, int]]:
 
 
 def hermitian(parts: jax.Array, channels: int) -> jax.Array:
-    """``(channels ** 2, ...)`` real, in the order of :func:`products` -> ``(..., channels, channels)``."""
+    """``(channels ** 2, ...)`` real, in the order of :func:`products` -> ``(channels, channels, ...)``."""
     rows: list = [[None] * channels for _ in range(channels)]
     for i in range(channels):
         rows[i][i] = parts[i].astype(jnp.complex64)
     for k, (i, j) in enumerate(pairs(channels)):
         value = jax.lax.complex(parts[channels + 2 * k], parts[channels + 2 * k + 1])
         rows[i][j], rows[j][i] = value, jnp.conj(value)
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def orthogonalise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -53,7 +53,7 @@ def orthogonalise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       z: ``(channels, bins, frames)`` of unit power and uncorrelated over frames.
-      back: ``(bins, channels, channels)`` lower triangular, ``x = back @ z``.
+      back: ``(channels, channels, bins)`` lower triangular, ``x = back @ z`` in each bin.
     """
     z: list = []
     rows = []
@@ -67,8 +67,8 @@ def orthogonalise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         level = jnp.where(level > 0, level, 1.0)
         row[i] = level.astype(x.dtype)
         z.append(rest / level[:, None])
-        rows.append(jnp.stack(row, axis=-1))
-    return jnp.stack(z), jnp.stack(rows, axis=-2)
+        rows.append(jnp.stack(row))
+    return jnp.stack(z), jnp.stack(rows)
 
 
 def power_of(x: jax.Array) -> jax.Array:
@@ -77,71 +77,91 @@ def power_of(x: jax.Array) -> jax.Array:
 
 
 def unmixed(w: jax.Array, x: jax.Array) -> jax.Array:
-    """``(bins, sources, channels)`` and ``(channels, bins, frames)`` -> ``(sources, bins, frames)``."""
-    terms = [jnp.swapaxes(w[:, :, i], 0, 1)[..., None] * x[i] for i in range(len(x))]
-    return reduce(jnp.add, terms)
+    """``(sources, channels, bins)`` and ``(channels, bins, frames)`` -> ``(sources, bins, frames)``."""
+    return _sum(w[:, i, :, None] * x[i] for i in range(len(x)))
+
+
+def power_through(w: jax.Array, covariance: jax.Array) -> jax.Array:
+    """Power of each source in each bin, from the covariance of the channels.
+
+    Args:
+      w: ``(sources, channels, bins)`` complex unmixing matrices.
+      covariance: ``(channels, channels, bins)`` complex.
+
+    Returns:
+      ``(sources, bins)``.
+    """
+    m = range(w.shape[1])
+    return _sum(w[:, i] * covariance[i, j] * jnp.conj(w[:, j]) for i in m for j in m).real
 
 
 def update(w: jax.Array, covariances: jax.Array) -> jax.Array:
     """One sweep of iterative projection over all sources.
 
     Args:
-      w: ``(bins, sources, channels)`` complex unmixing matrices, square.
-      covariances: ``(sources, bins, channels, channels)`` weighted covariances.
+      w: ``(sources, channels, bins)`` complex unmixing matrices, square.
+      covariances: ``(channels, channels, sources, bins)`` weighted covariances.
 
     Returns:
-      The new ``(bins, sources, channels)``.
+      The new ``(sources, channels, bins)``.
 
     References:
       N. Ono, "Stable and fast update rules for independent vector analysis based on auxiliary
       function technique", WASPAA 2011.
     """
-    channels = w.shape[-1]
+    channels = len(w)
     identity = jnp.eye(channels, dtype=covariances.dtype)
     # At unit trace nothing under- or overflows, however faint a bin or a source is.
-    level = jnp.trace(covariances, axis1=-2, axis2=-1).real
+    level = _sum(covariances[i, i] for i in range(channels)).real
     heard = level > 0
     level = jnp.where(heard, level, 1.0)
-    unit = covariances / level[..., None, None] + 1e-7 * identity
+    unit = covariances / level + 1e-7 * identity[:, :, None, None]
     for k in range(channels):
-        column = _inverse_column(w @ unit[k], k)
-        column = column / jnp.linalg.norm(column, axis=-1, keepdims=True)
-        norm = jnp.einsum("fi,fij,fj->f", jnp.conj(column), unit[k], column).real
-        row = jnp.conj(column) * jax.lax.rsqrt(norm * level[k])[:, None]
-        w = w.at[:, k].set(jnp.where(heard[k][:, None], row, w[:, k]))
+        mixed = _sum(w[:, j, None] * unit[j, :, k] for j in range(channels))
+        column = _inverse_column(mixed, k)
+        column = column / jnp.sqrt(_sum(power_of(part) for part in column))
+        row = jnp.conj(column)
+        norm = power_through(row[None], unit[:, :, k])[0]
+        row = row * jax.lax.rsqrt(norm * level[k])
+        w = w.at[k].set(jnp.where(heard[k], row, w[k]))
     return w
 
 
 def project_back(w: jax.Array, back: jax.Array) -> jax.Array:
-    """Scale the rows of ``(bins, sources, channels)`` to the sources' level in one channel.
+    """Scale the rows of ``(sources, channels, bins)`` to the sources' level in one channel.
 
     Args:
       w: unmixing of orthogonalised channels.
-      back: ``(bins, channels)``: how that channel is made of the orthogonalised ones.
+      back: ``(channels, bins)``: how that channel is made of the orthogonalised ones.
     """
-    columns = [_inverse_column(w, k) for k in range(w.shape[-1])]
-    level = jnp.stack([jnp.sum(back * column, axis=-1) for column in columns], axis=-1)
-    return level[..., None] * w
+    columns = [_inverse_column(w, k) for k in range(len(w))]
+    level = jnp.stack([jnp.sum(back * column, axis=0) for column in columns])
+    return level[:, None] * w
 
 
 def _inverse_column(a, k):
-    """Column k of the inverse of each ``(bins, m, m)``; in closed form up to 3 x 3."""
-    m = a.shape[-1]
-    size = jnp.linalg.norm(a, axis=-1, keepdims=True)
+    """Column k, ``(m, bins)``, of the inverse of each of ``(m, m, bins)``; in closed form up to 3 x 3."""
+    size = jnp.sqrt(_sum(power_of(a[:, j]) for j in range(len(a))))
     size = jnp.where(size > 0, size, 1.0)
-    return _solve_unit(a / size, k, m) / size[:, k]
+    return _solve_unit(a / size[:, None], k) / size[k]
 
 
-def _solve_unit(a, k, m):
+def _solve_unit(a, k):
     """The same of matrices whose rows have unit norm."""
+    m = len(a)
     if m > 3:
-        unit = jnp.zeros((*a.shape[:-1], 1), a.dtype).at[:, k].set(1.0)
-        return jnp.linalg.solve(a, unit)[..., 0]
+        unit = jnp.zeros((a.shape[-1], m, 1), a.dtype).at[:, k].set(1.0)
+        return jnp.linalg.solve(jnp.moveaxis(a, -1, 0), unit)[..., 0].T
     if m == 1:
-        return 1.0 / a[:, 0]
+        return 1.0 / a[0]
     if m == 2:
-        other = a[:, 1 - k]
-        column = jnp.stack([other[:, 1], -other[:, 0]], axis=-1)
+        other = a[1 - k]
+        column = jnp.stack([other[1], -other[0]])
     else:
-        column = jnp.cross(a[:, (k + 1) % 3], a[:, (k + 2) % 3])
-    return column / jnp.sum(a[:, k] * column, axis=-1, keepdims=True)
+        column = jnp.cross(a[(k + 1) % 3], a[(k + 2) % 3], axis=0)
+    return column / _sum(a[k, j] * column[j] for j in range(m))
+
+
+def _sum(terms):
+    """Written out, so that XLA fuses the terms into one loop."""
+    return reduce(jnp.add, terms)

@@ -12,7 +12,7 @@ from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.bss.result import ICAResult
 
 #: Samples looked at together: what stays in a CPU core's cache.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 13
 
 
 class Whitening(NamedTuple):

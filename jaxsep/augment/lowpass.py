@@ -1,0 +1,67 @@
+"""Random low-pass: what was recorded at a low rate must not be told by that."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep._checks import as_float, at_least_ndim
+
+#: The gain falls from 1 to 0 over this share of the cut-off, above it.
+_SLOPE = 0.1
+
+
+def random_lowpass(key: jax.Array, sources: jax.Array, lowest: float, share: float = 0.5) -> jax.Array:
+    """Take away what is above a cut-off, of each source its own, for a share of the sources.
+
+    Recordings made at 8 kHz have nothing above 4 kHz, and a network learns their class by that
+    unless other classes have it at times too.
+
+    Args:
+      key: a JAX random key.
+      sources: ``(sources, samples)`` waveforms.
+      lowest: lowest cut-off, as a share of half the sample rate; cut-offs are even in octaves
+        from there to 1.
+      share: probability that a source is changed.
+
+    Returns:
+      Array of the same shape.
+
+    Example:
+      >>> random_lowpass(jax.random.key(0), jnp.ones((2, 3000)), 0.25).shape
+      (2, 3000)
+    """
+    which, where = jax.random.split(key)
+    cutoff = lowest ** jax.random.uniform(where, sources.shape[:1])
+    changed = jax.random.bernoulli(which, share, sources.shape[:1])
+    low = jax.vmap(lowpass)(sources, cutoff)
+    return jnp.where(changed[:, None], low, sources)
+
+
+def lowpass(x, cutoff) -> jax.Array:
+    """Take away what is above a cut-off, without delay.
+
+    Args:
+      x: ``(..., samples)`` floats, zero beyond both ends.
+      cutoff: as a share of half the sample rate; may be traced. The gain is 1 below and 0 from a
+        tenth above it.
+
+    Returns:
+      Array of the same shape.
+
+    Raises:
+      ValueError: integers, or an empty array.
+
+    Example:
+      >>> x = jnp.sin(jnp.arange(4000.0)) + jnp.sin(0.1 * jnp.arange(4000.0))
+      >>> bool(jnp.allclose(lowpass(x, 0.2)[500:-500], jnp.sin(0.1 * jnp.arange(500.0, 3500.0)), atol=0.01))
+      True
+    """
+    x = as_float("x", x)
+    at_least_ndim("x", x, 1, "(..., samples)")
+    samples = x.shape[-1]
+    size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
+    frequency = jnp.linspace(0.0, 1.0, size // 2 + 1)
+    beyond = jnp.clip((frequency / cutoff - 1.0) / _SLOPE, 0.0, 1.0)
+    gain = 0.5 + 0.5 * jnp.cos(jnp.pi * beyond)
+    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gain, size)[..., :samples]
