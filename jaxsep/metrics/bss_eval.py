@@ -317,10 +317,10 @@ def _scores(parts: Energies, moments, fit, images, framewise):
         quiet = (parts.image == 0) & ~silent | (parts.estimate == 0) & (given > 0)
         silent = silent | jnp.any(quiet, axis=0)
     wrong = ~jnp.all(jnp.isfinite(moments.image + moments.estimate))
-    figures = [jnp.where(silent | wrong, jnp.nan, x) for x in figures]
+    shown = [jnp.where(silent | wrong, jnp.nan, x) for x in figures]
     if not framewise:
-        figures = [x[:, 0] for x in figures]
-    return BSSEval(*figures, fit.order.astype(jnp.int32), fit.condition)
+        shown = [x[:, 0] for x in shown]
+    return BSSEval(*shown, fit.order.astype(jnp.int32), fit.condition)
 
 
 def _db(energy, rest):
