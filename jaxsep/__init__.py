@@ -28,6 +28,7 @@ _PUBLIC = {
 _MODULES = [
     "audio",
     "augment",
+    "baselines",
     "bss",
     "codec",
     "config",

@@ -25,6 +25,7 @@ FLOORS = {
     "metrics": 1,
     "augment": 1,
     "bss": 1,
+    "baselines": 1,
     "config": 1,
     "models": 2,
     "codec": 2,

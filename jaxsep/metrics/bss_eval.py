@@ -310,17 +310,20 @@ def _scores(parts: Energies, moments, fit, images, framewise):
     sir = _db(parts.target, parts.interference)
     alone = jnp.sum(moments.image > 0) == 1
     sir = jnp.where(alone & (parts.target > 0), jnp.inf, sir)
-    figures = (sdr, isr, sir, _db(parts.explained, parts.artifacts))
+    sar = _db(parts.explained, parts.artifacts)
     silent = moments.image == 0
     if framewise:
         # As in museval; a source that is silent everywhere silences no frame of the others.
         quiet = (parts.image == 0) & ~silent | (parts.estimate == 0) & (given > 0)
         silent = silent | jnp.any(quiet, axis=0)
-    wrong = ~jnp.all(jnp.isfinite(moments.image + moments.estimate))
-    shown = [jnp.where(silent | wrong, jnp.nan, x) for x in figures]
-    if not framewise:
-        shown = [x[:, 0] for x in shown]
-    return BSSEval(*shown, fit.order.astype(jnp.int32), fit.condition)
+    unknown = silent | ~jnp.all(jnp.isfinite(moments.image + moments.estimate))
+
+    def shown(figure):
+        figure = jnp.where(unknown, jnp.nan, figure)
+        return figure if framewise else figure[:, 0]
+
+    order = fit.order.astype(jnp.int32)
+    return BSSEval(shown(sdr), shown(isr), shown(sir), shown(sar), order, fit.condition)
 
 
 def _db(energy, rest):
