@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsep.augment import AugmentConfig
 from jaxsep.codec import STFTCodec
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.models import NETWORKS, LSTMMaskConfig, UNetConfig
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import (
     LossConfig,
@@ -30,17 +30,26 @@ from jaxsep.training import (
 
 SAMPLES = 600
 
+#: A small one of each network, with batch norm and dropout where it has them.
+SMALL = {
+    "lstm_mask": LSTMMaskConfig(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3),
+    "unet": UNetConfig(levels=2, filters=4, dropout=0.3),
+}
 
-def small_system(**network):
-    options = dict(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3) | network
+
+def small_system(network="lstm_mask", **options):
     return System(
         SystemConfig(
             codec=STFTCodec(n_fft=64, hop_length=16),
-            network=LSTMMaskConfig(**options),
+            network=dataclasses.replace(SMALL[network], **options),
             segment_seconds=0.1,
             overlap_seconds=0.02,
         )
     )
+
+
+def test_every_network_is_here():
+    assert SMALL.keys() == NETWORKS.keys()
 
 
 @pytest.fixture
@@ -69,9 +78,9 @@ def spread(function, way):
 
 
 @pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
-@pytest.mark.parametrize("loss", ["discriminative", "snr"])
-def test_gradient_is_the_same_on_four_devices(batch, way, loss):
-    system = small_system()
+@pytest.mark.parametrize(("network", "loss"), [("lstm_mask", "snr"), *((n, "discriminative") for n in SMALL)])
+def test_gradient_is_the_same_on_four_devices(batch, way, network, loss):
+    system = small_system(network)
     state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)
     gradient = partial(
         batch_gradient,

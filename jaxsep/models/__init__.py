@@ -9,12 +9,16 @@ from __future__ import annotations
 import jax
 
 from jaxsep.models.lstm import LSTMMask, LSTMMaskConfig
+from jaxsep.models.unet import UNet, UNetConfig
 
 #: Name in a config -> (config class, network class).
-NETWORKS = {"lstm_mask": (LSTMMaskConfig, LSTMMask)}
+NETWORKS = {
+    "lstm_mask": (LSTMMaskConfig, LSTMMask),
+    "unet": (UNetConfig, UNet),
+}
 
-#: Any of the config classes; a union once there are several networks.
-NetworkConfig = LSTMMaskConfig
+#: Any of the config classes, told apart by ``name``; the first where a config gives none.
+NetworkConfig = LSTMMaskConfig | UNetConfig
 
 
 def build_network(config: NetworkConfig, num_sources: int, num_bins: int):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+#: Activation of a network's outputs, by the name that configs use.
+ACTIVATIONS: dict[str, Callable] = {
+    "sigmoid": nn.sigmoid,
+    "softplus": nn.softplus,
+    "relu": nn.relu,
+    "linear": lambda x: x,
+}
 
 
 class BatchNorm(nn.Module):

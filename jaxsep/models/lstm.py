@@ -55,6 +55,11 @@ class LSTMMaskConfig:
         """Whether an output frame depends on no later input frame."""
         return not self.bidirectional
 
+    @property
+    def window(self) -> int | None:
+        """Frames that the network takes at once; None for any number."""
+        return None
+
 
 class LSTMMask(nn.Module):
     """``(batch, 1, bins, frames)`` features -> ``(batch, sources, bins, frames)``, not negative."""
