@@ -16,11 +16,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxsep.models.convolution import Conv, depth_to_space, max_pool
-from jaxsep.models.layers import ACTIVATIONS, BatchNorm, Dropout
+from jaxsep.models.layers import ACTIVATIONS, BatchNorm, Dropout, NetworkOptions
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(NetworkOptions):
     """Options of the U-Net; the defaults are Jansson's."""
 
     name: Literal["unet"] = "unet"
@@ -38,7 +38,7 @@ class UNetConfig:
     dropout: float = 0.5
     """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
     dropout_levels: int = 3
-    activation: Literal["sigmoid", "softplus", "relu", "linear"] = "sigmoid"
+    activation: Literal["sigmoid", "softplus", "relu", "abs", "linear"] = "sigmoid"
     """Of the outputs."""
 
     def __post_init__(self):
@@ -50,20 +50,6 @@ class UNetConfig:
             raise ValueError(f"kernel={self.kernel}: expected an odd number from 1 to 31")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: expected 0 or more and less than 1")
-
-    def portable(self) -> UNetConfig:
-        """The same network, with the implementation that runs anywhere."""
-        return self
-
-    @property
-    def causal(self) -> bool:
-        """Whether an output frame depends on no later input frame."""
-        return False
-
-    @property
-    def window(self) -> int | None:
-        """Frames that the network takes at once; None for any number."""
-        return None
 
 
 class UNet(nn.Module):
@@ -91,7 +77,7 @@ class UNet(nn.Module):
         way = {"stride": _strided, "pool": _pooled}[config.resample]
         drop = partial(self._drop, train=train, keys=keys)
         x = way(config, self.num_sources, x, lambda name: partial(norm(name=name), **call), drop)
-        y = jnp.transpose(ACTIVATIONS[config.activation](x), (0, 3, 1, 2))
+        y = jnp.transpose(ACTIVATIONS[config.activation][0](x), (0, 3, 1, 2))
         y = y[:, :, :used, :frames]
         return jnp.pad(y, ((0, 0), (0, 0), (0, bins - used), (0, 0)), mode="edge")
 
