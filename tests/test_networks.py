@@ -23,7 +23,7 @@ from jaxsep.models import (
     build_network,
     init_network,
 )
-from jaxsep.models.convolution import conv_time, conv_time_transposed
+from jaxsep.models.convolution import conv, conv_time, conv_time_transposed
 
 SMALL = {
     "lstm_mask": LSTMMaskConfig(layers=1, width=6),
@@ -75,6 +75,23 @@ def test_convolutions_over_time_and_their_gradients_equal_plain_ones(rng):
         kernel = rng.standard_normal((4, 3, 2)).astype(np.float32)
         np.testing.assert_allclose(function(x, kernel), [plain(a, kernel) for a in x], atol=1e-5)
         check_grads(function, (x, kernel), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 3), (3, 2)])
+def test_gradients_of_convolutions_over_images_are_right(rng, inputs, outputs):
+    x = rng.standard_normal((2, 6, 4, inputs)).astype(np.float32)
+    kernel = rng.standard_normal((3, 5, inputs, outputs)).astype(np.float32)
+
+    def theirs(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def gradient(function):
+        return jax.grad(lambda x, k: jnp.sum(jnp.sin(function(x, k))), argnums=(0, 1))(x, kernel)
+
+    ours, expected = gradient(conv), gradient(theirs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, expected)
 
 
 def plain_cnn(config, p, x, num_sources):

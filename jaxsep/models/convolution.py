@@ -7,6 +7,7 @@ convolutions; strided and dilated ones are several times slower on a CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -32,13 +33,45 @@ class Conv(nn.Module):
     def __call__(self, x):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        y = {"same": conv, "down": conv_down, "up": conv_up}[self.way](x, kernel)
+        ways: dict[str, Callable] = {"same": conv, "down": conv_down, "up": conv_up}
+        y = ways[self.way](x, kernel)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else y
 
 
+@jax.custom_vjp
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """``(batch, height, width, in)`` * ``(odd, odd, in, out)``, zero-padded to the same size."""
+    """``(batch, height, width, in)`` * ``(odd, odd, in, out)``, zero-padded to the same size.
+
+    The gradient of the kernel gathers patches of the side with fewer channels.
+    """
+    return _conv(x, kernel)
+
+
+def _conv(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+
+
+def _conv_forward(x, kernel):
+    return _conv(x, kernel), (x, kernel)
+
+
+def _conv_backward(saved, grad):
+    x, kernel = saved
+    if x.shape[-1] <= grad.shape[-1]:
+        _, pull = jax.vjp(lambda k: _conv(x, k), kernel)
+        (grad_kernel,) = pull(grad)
+    else:
+        _, pull = jax.vjp(lambda k: _conv(grad, k), _turned(kernel))
+        grad_kernel = _turned(pull(x)[0])
+    return _conv(grad, _turned(kernel)), grad_kernel
+
+
+def _turned(kernel):
+    """The kernel of the transposed convolution."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+conv.defvjp(_conv_forward, _conv_backward)
 
 
 def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
