@@ -40,7 +40,7 @@ def unet(torch, levels, filters, num_sources):
                 for a, b in zip(skips, outputs, strict=True)
             ]
             self.up = nn.ModuleList(up)
-            self.up_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in outputs])
+            self.up_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in widths[:-1]])
 
         def forward(self, size):
             bins, frames = size.shape[1:]
@@ -55,7 +55,7 @@ def unet(torch, levels, filters, num_sources):
                 x = x if level == levels - 1 else torch.cat([x, skips[level]], 1)
                 x = self.up[level](x)
                 if level:
-                    x = torch.relu(self.up_norm[level](x))
+                    x = torch.relu(self.up_norm[level - 1](x))
                     x = nn.functional.dropout(x, 0.5) if levels - level <= 3 else x
             return nn.functional.pad(torch.sigmoid(x)[..., :frames], (0, 0, 0, 1), mode="replicate")
 
