@@ -1,48 +1,94 @@
-"""The LSTM training step at full width, 3 layers of 1000 units, beside PyTorch's fused Adam."""
+"""The training step of three networks beside PyTorch's fused Adam, from waveforms on both sides.
+
+The LSTM at full width, 3 layers of 1000 units, 16 x 125 frames; the U-Net with 5 levels of 16 to
+256 filters (PyTorch channels-last), 4 x 251 frames of 513 bins; the CNN auto-encoder at its
+published size, 9.96 M parameters, 8 x 517 frames of 257 bins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import numpy as np
 
+from benchmarks import torch_networks
 from benchmarks.timing import Result, compare, find_torch, torch_threads
 from jaxsep.codec import STFTCodec
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.models import CNNAutoencoderConfig, LSTMMaskConfig, NetworkConfig, UNetConfig
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
 
-_BATCH, _FRAMES, _BINS, _WIDTH, _LAYERS = 16, 125, 513, 1000, 3
-_SAMPLES = (_FRAMES - 1) * 256
+
+@dataclass(frozen=True)
+class Case:
+    """A network on both sides, and what it is fed."""
+
+    name: str
+    network: NetworkConfig
+    torch: Callable
+    """From the torch module to PyTorch's network."""
+    batch: int
+    samples: int
+    num_sources: int = 2
+    codec: STFTCodec = STFTCodec()
+
+
+CASES = (
+    Case(
+        "train step LSTM 3 x 1000, batch 16 x 125",
+        LSTMMaskConfig(layers=3, width=1000),
+        partial(torch_networks.lstm, bins=513, width=1000, layers=3, num_sources=2),
+        batch=16,
+        samples=124 * 256,
+    ),
+    Case(
+        "train step U-Net 5 levels, batch 4 x 251",
+        UNetConfig(levels=5, filters=16),
+        partial(torch_networks.unet, levels=5, filters=16, num_sources=2),
+        batch=4,
+        samples=64000,
+    ),
+    Case(
+        "train step CNN auto-encoder, batch 8 x 517",
+        CNNAutoencoderConfig(),
+        partial(torch_networks.cnn_autoencoder, bins=257, frames=517, num_sources=5),
+        batch=8,
+        samples=516 * 128,
+        num_sources=5,
+        codec=STFTCodec(n_fft=512, hop_length=128),
+    ),
+)
 
 
 def run(say) -> list[Result]:
-    """Run the case; without PyTorch only ours is timed."""
-    sources = np.random.default_rng(0).standard_normal((_BATCH, 2, _SAMPLES)).astype(np.float32)
-    ours, size = _ours(sources)
+    """Run the cases; without PyTorch only ours is timed."""
     torch = find_torch(say)
-    if torch is None:
-        return compare(_case(), ours, {"nothing": lambda: None}, rounds=5)
-    peers, losses = {}, {}
-    for threads in (1, 2):
-        step, loss = _torch(torch, sources)
-        peers[f"torch, {threads} threads"] = torch_threads(torch, step, threads)
-        losses[threads] = loss
-    results = compare(_case(), ours, peers, rounds=5)
-    say(f"parameters: ours {size}, PyTorch {losses[1]} (it has two biases a gate)")
+    results = []
+    for case in CASES:
+        shape = (case.batch, case.num_sources, case.samples)
+        sources = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        ours, size = _ours(case, sources)
+        if torch is None:
+            results += compare(case.name, ours, {"nothing": lambda: None}, rounds=5)
+            continue
+        peers, sizes = {}, set()
+        for threads in (1, 2):
+            step, number = _torch(torch, case, sources)
+            peers[f"torch, {threads} threads"] = torch_threads(torch, step, threads)
+            sizes.add(number)
+        results += compare(case.name, ours, peers, rounds=5)
+        say(f"{case.name}: parameters ours {size}, PyTorch {sizes} (its LSTM has two biases a gate)")
     return results
 
 
-def _case():
-    return f"train step {_LAYERS} x {_WIDTH}, batch {_BATCH} x {_FRAMES} frames"
-
-
-def _ours(sources):
+def _ours(case, sources):
     """A call that takes one training step, waveform to updated parameters."""
-    network = LSTMMaskConfig(layers=_LAYERS, width=_WIDTH)
-    system = System(SystemConfig(codec=STFTCodec(), network=network))
-    optimizer = make_optimizer(OptimizerConfig("adam"))
+    names = tuple(f"source{i}" for i in range(case.num_sources))
+    config = SystemConfig(sources=names, residual=names[-1], codec=case.codec, network=case.network)
+    system, optimizer = System(config), make_optimizer(OptimizerConfig("adam"))
     step = jax.jit(
         partial(train_step, system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer),
         donate_argnums=0,
@@ -57,37 +103,27 @@ def _ours(sources):
     return call, sum(x.size for x in jax.tree.leaves(state.params))
 
 
-def _torch(torch, sources):
-    """The same step in PyTorch: STFT, 3-layer LSTM, ReLU heads, ratio mask, MSE, fused Adam."""
-
-    class Network(torch.nn.Module):  # type: ignore[name-defined]
-        def __init__(self):
-            super().__init__()
-            self.lstm = torch.nn.LSTM(_BINS, _WIDTH, _LAYERS, batch_first=True)
-            self.heads = torch.nn.Linear(_WIDTH, 2 * _BINS)
-
-        def forward(self, size):
-            y = torch.relu(self.heads(self.lstm(size)[0])).unflatten(-1, (2, _BINS))
-            return y / (y.sum(-2, keepdim=True) + 1e-12) * size[..., None, :]
-
-    def magnitude(x):
-        window = torch.hann_window(1024)
-        spectrum = torch.stft(
-            x.flatten(0, -2), 1024, 256, window=window, pad_mode="constant", return_complex=True
-        )
-        return spectrum.abs().mT.unflatten(0, x.shape[:-1])
-
+def _torch(torch, case, sources):
+    """The same step in PyTorch: STFT, network, ratio mask, MSE, fused Adam."""
     torch.manual_seed(0)
-    network = Network()
+    network = case.torch(torch)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     signal = torch.tensor(sources)
     signal = signal / signal.sum(1).abs().amax(-1)[:, None, None]
+    n_fft, hop = case.codec.n_fft, case.codec.hop_length
+    window = torch.hann_window(n_fft)
+
+    def magnitude(x):
+        flat = x.flatten(0, -2)
+        spectrum = torch.stft(flat, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
+        return spectrum.abs().unflatten(0, x.shape[:-1])
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        estimate = network(magnitude(signal.sum(1)))
-        target = magnitude(signal).transpose(1, 2)
-        loss = (estimate - target).square().mean((1, 3)).sum(-1).mean()
+        size = magnitude(signal.sum(1))
+        y = network(size)
+        estimate = y / (y.sum(1, keepdim=True) + 1e-12) * size[:, None]
+        loss = (estimate - magnitude(signal)).square().mean((2, 3)).sum(-1).mean()
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -30,7 +30,8 @@ def to_dict(config: Any) -> dict:
 def from_dict(cls: Any, values: Any, where: str = "config") -> Any:
     """Build a dataclass from a dictionary; what is left out takes its default.
 
-    A field that may be one of several dataclasses is told apart by its ``name`` (or ``kind``).
+    A field that may be one of several dataclasses is told apart by its ``name`` (or ``kind``);
+    without one it is the first of them.
 
     Raises:
       ValueError: an unknown key, a value of another type, or one that the class refuses; the
@@ -85,8 +86,8 @@ def _convert_union(arguments, value, where):
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
     names = {_tag(c): c for c in classes}
     key = "name" if "name" in {f.name for f in dataclasses.fields(classes[0])} else "kind"
-    tag = value.get(key) if isinstance(value, dict) else None
-    if tag not in names:
+    tag = value.get(key, _tag(classes[0])) if isinstance(value, dict) else None
+    if not isinstance(tag, str) or tag not in names:
         raise ValueError(f"{where}.{key}={tag!r}: expected one of {sorted(names)}")
     return from_dict(names[tag], value, where)
 

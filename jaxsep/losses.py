@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 
 import jax
 import jax.numpy as jnp
+
+from jaxsep.masks import binary_mask, phase_sensitive_mask, wiener_mask
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -37,6 +40,70 @@ def magnitude_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
       2.0
     """
     return jnp.sum(jnp.mean(jnp.abs(estimate - reference), axis=(-2, -1)), axis=-1)
+
+
+def waveform_mse(estimate: jax.Array, reference: jax.Array) -> jax.Array:
+    """Squared error, summed over the sources and averaged over samples.
+
+    Args:
+      estimate, reference: ``(..., sources, samples)`` waveforms.
+
+    Returns:
+      ``(...,)``, the square of their unit.
+
+    Example:
+      >>> float(waveform_mse(jnp.ones((2, 4)), jnp.zeros((2, 4))))
+      2.0
+    """
+    return jnp.sum(jnp.mean(jnp.square(estimate - reference), axis=-1), axis=-1)
+
+
+def waveform_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
+    """Absolute error, summed over the sources and averaged over samples.
+
+    Arguments and result as :func:`waveform_mse`, in their unit.
+
+    Example:
+      >>> float(waveform_mae(jnp.ones((2, 4)), jnp.zeros((2, 4))))
+      2.0
+    """
+    return jnp.sum(jnp.mean(jnp.abs(estimate - reference), axis=-1), axis=-1)
+
+
+def mask_mse(estimate: jax.Array, spectra: jax.Array, target: str = "ratio") -> jax.Array:
+    """:func:`magnitude_mse` of masks against the ideal ones of known sources.
+
+    Args:
+      estimate: ``(..., sources, bins, frames)`` masks.
+      spectra: spectra of the sources, of that shape: complex, or magnitudes (not for
+        ``"phase_sensitive"``).
+      target: ``"binary"``, ``"ratio"`` (of magnitudes), ``"wiener"`` (of powers) or
+        ``"phase_sensitive"``.
+
+    Returns:
+      ``(...,)``, no unit.
+
+    Raises:
+      ValueError: a phase-sensitive target without phases.
+
+    Example:
+      >>> spectra = jnp.array([[[3.0]], [[1.0]]])
+      >>> float(mask_mse(jnp.array([[[0.75]], [[0.25]]]), spectra, "ratio"))
+      0.0
+
+    References:
+      Y. Wang, A. Narayanan, D. Wang, "On training targets for supervised speech separation",
+      IEEE/ACM TASLP 22(12), 2014.
+    """
+    if target == "phase_sensitive" and not jnp.iscomplexobj(spectra):
+        raise ValueError(f"target={target!r}: needs complex spectra; magnitudes have no phase")
+    ideal: dict[str, Callable] = {
+        "binary": binary_mask,
+        "ratio": partial(wiener_mask, power=1.0),
+        "wiener": wiener_mask,
+        "phase_sensitive": phase_sensitive_mask,
+    }
+    return magnitude_mse(estimate, ideal[target](spectra))
 
 
 def discriminative(estimate: jax.Array, reference: jax.Array, gamma: float = 0.5) -> jax.Array:

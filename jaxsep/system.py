@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least_ndim
-from jaxsep.codec import Estimates, STFTCodec, decode, encode
+from jaxsep.codec import CodecConfig, Encoded, Estimates, STFTCodec
 from jaxsep.models import (
     LSTMMaskConfig,
     NetworkConfig,
@@ -27,14 +27,15 @@ class SystemConfig:
     """Names of the stems, in the order of the network's outputs."""
     sample_rate: int = 16000
     """Hz that the system works at."""
-    codec: STFTCodec = field(default_factory=STFTCodec)
+    codec: CodecConfig = field(default_factory=STFTCodec)
     """How waveforms become features and outputs become waveforms."""
     network: NetworkConfig = field(default_factory=LSTMMaskConfig)
     """The network and its options."""
     residual: str = "accompaniment"
     """The stem that takes what lies above half the system's sample rate."""
     segment_seconds: float = 10.0
-    """Length of the pieces that long input is cut into."""
+    """Length of the pieces that long input is cut into; of no effect where the network takes a
+    fixed window: its length is then theirs."""
     overlap_seconds: float = 1.0
     """Length over which neighbouring pieces are cross-faded."""
 
@@ -49,12 +50,38 @@ class SystemConfig:
             raise ValueError(f"segment_seconds={self.segment_seconds}: expected at most 600")
         if self.residual not in self.sources:
             raise ValueError(f"residual={self.residual!r}: expected one of sources={self.sources}")
+        self._check_parts()
         overlap = round(self.overlap_seconds * self.sample_rate)
-        if not 1 <= overlap <= self.segment_seconds * self.sample_rate / 2:
+        if not 1 <= overlap <= self.segment / 2:
             raise ValueError(
                 f"overlap_seconds={self.overlap_seconds}: expected at least one sample and at most half "
-                f"of segment_seconds={self.segment_seconds}"
+                f"of the pieces, which are {self.segment / self.sample_rate:g} s"
             )
+
+    @property
+    def segment(self) -> int:
+        """Samples of the pieces that long input is cut into."""
+        window = self.network.window
+        return self.codec.samples(window) if window else round(self.segment_seconds * self.sample_rate)
+
+    def _check_parts(self):
+        """Refuse codecs and networks that do not fit each other."""
+        codec, network = self.codec, self.network
+        if codec.rate not in (None, self.sample_rate):
+            raise ValueError(
+                f"codec.sample_rate={codec.rate}: expected the system's, sample_rate={self.sample_rate}"
+            )
+        if codec.domain != network.domain:
+            raise ValueError(
+                f"network.name={network.name!r} works on {network.domain}, "
+                f"codec.name={codec.name!r} gives {codec.domain}: take another of either"
+            )
+        if network.output_range not in codec.output_ranges:
+            raise ValueError(
+                f"network.activation={network.activation!r}: its outputs are {network.output_range}, "
+                f"codec.name={codec.name!r} with these options needs {sorted(codec.output_ranges)}"
+            )
+        network.check(len(self.sources), codec.num_bins)
 
 
 @dataclass(frozen=True)
@@ -79,9 +106,24 @@ class System:
         return build_network(config.network, len(config.sources), config.codec.num_bins)
 
     @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame (the codec's own window aside)."""
+        return self.config.network.causal
+
+    @property
+    def window(self) -> int | None:
+        """Samples of the one window that the system takes; None for any length."""
+        return self.segment if self.config.network.window else None
+
+    @property
+    def sums_to_mixture(self) -> bool:
+        """Whether the stems of :meth:`separate` sum to the mixture."""
+        return self.config.codec.sums_to_mixture or self.config.network.sums_to_input
+
+    @property
     def segment(self) -> int:
         """Samples of the pieces that long input is cut into."""
-        return round(self.config.segment_seconds * self.config.sample_rate)
+        return self.config.segment
 
     @property
     def overlap(self) -> int:
@@ -90,12 +132,13 @@ class System:
 
     def init(self, key: jax.Array) -> dict:
         """Return fresh variables."""
-        mixture = jnp.zeros((1, 4 * self.config.codec.n_fft))
-        return init_network(self.network, key, encode(self.config.codec, mixture).features)
+        codec, frames = self.config.codec, self.config.network.window or 8
+        encoded = codec.encode(jnp.zeros((1, codec.samples(frames))))
+        return init_network(self.network, key, encoded.features)
 
     def forward(
         self, variables, mixture, *, train=False, key=None, mask=None, axis_name=None
-    ) -> tuple[Estimates, jax.Array, dict]:
+    ) -> tuple[Estimates, Encoded, dict]:
         """Estimate the sources of a batch, in every domain that a loss may want.
 
         Args:
@@ -104,11 +147,19 @@ class System:
           train, key, mask, axis_name: see :func:`jaxsep.models.apply_network`.
 
         Returns:
-          estimates relative to the level, the ``(batch,)`` level, and the new model state. Under
-          ``jax.jit`` what is not used of the estimates is not computed.
+          estimates relative to the level, the encoded mixture with its level, and the new model
+          state. Under ``jax.jit`` what is not used of the estimates is not computed.
+
+        Raises:
+          ValueError: the network takes a fixed window, and the mixture is not one.
         """
-        codec = self.config.codec
-        encoded = encode(codec, mixture)
+        codec, window = self.config.codec, self.config.network.window
+        if window and codec.frames(mixture.shape[-1]) != window:
+            raise ValueError(
+                f"mixture.shape={mixture.shape}: network.name={self.config.network.name!r} takes windows "
+                f"of {window} frames, {self.window} samples; a Separator cuts longer input into them"
+            )
+        encoded = codec.encode(mixture)
         outputs, model_state = apply_network(
             self.network,
             variables,
@@ -118,7 +169,7 @@ class System:
             mask=mask,
             axis_name=axis_name,
         )
-        return decode(codec, encoded, outputs, mixture.shape[-1]), encoded.level, model_state
+        return codec.decode(encoded, outputs, mixture.shape[-1]), encoded, model_state
 
     def separate(self, variables, mixture) -> jax.Array:
         """Separate a waveform in one piece.
@@ -132,11 +183,11 @@ class System:
           ``(..., sources, samples)`` float32, in the unit of the mixture.
 
         Raises:
-          ValueError: integers or an empty array.
+          ValueError: integers, an empty array, or another length than a fixed window's.
         """
         mixture = as_float("mixture", mixture)
         at_least_ndim("mixture", mixture, 1, "(..., samples)")
         flat = mixture.reshape(-1, mixture.shape[-1])
-        estimates, level, _ = self.forward(variables, flat)
-        stems = estimates.waveforms * level[:, None, None]
+        estimates, encoded, _ = self.forward(variables, flat)
+        stems = estimates.waveforms * encoded.level[:, None, None]
         return stems.reshape(*mixture.shape[:-1], *stems.shape[1:])

@@ -12,6 +12,7 @@ A complete run on arrays::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -22,8 +23,8 @@ import optax
 
 from jaxsep import losses
 from jaxsep.augment import AugmentConfig, augment
-from jaxsep.codec import source_magnitudes
-from jaxsep.system import System
+from jaxsep.codec.domains import Domain
+from jaxsep.system import System, SystemConfig
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,51 @@ class OptimizerConfig:
 class LossConfig:
     """Which loss, by the name it has in this table, and its options."""
 
-    name: Literal["magnitude_mse", "magnitude_mae", "discriminative", "si_sdr", "snr"] = "discriminative"
+    name: Literal[
+        "magnitude_mse", "magnitude_mae", "discriminative", "feature_mse", "feature_mae",
+        "mask_mse", "waveform_mse", "waveform_mae", "si_sdr", "snr",
+    ] = "discriminative"  # fmt: skip
     gamma: float = 0.5
     """Weight of the second term of ``discriminative``."""
+    target: Literal["binary", "ratio", "wiener", "phase_sensitive"] = "ratio"
+    """The ideal masks that ``mask_mse`` compares with."""
+
+
+#: Name of a loss -> the estimates that it reads, and its function of estimate and reference.
+LOSSES: dict[str, tuple[Domain, Callable]] = {
+    "magnitude_mse": ("magnitudes", losses.magnitude_mse),
+    "magnitude_mae": ("magnitudes", losses.magnitude_mae),
+    "discriminative": ("magnitudes", losses.discriminative),
+    "feature_mse": ("features", losses.magnitude_mse),
+    "feature_mae": ("features", losses.magnitude_mae),
+    "mask_mse": ("masks", losses.mask_mse),
+    "waveform_mse": ("waveforms", losses.waveform_mse),
+    "waveform_mae": ("waveforms", losses.waveform_mae),
+    "si_sdr": ("waveforms", losses.negative_si_sdr),
+    "snr": ("waveforms", losses.negative_snr),
+}
+
+
+def check_loss(loss: LossConfig, config: SystemConfig) -> None:
+    """Raise ValueError when ``loss`` reads what the estimates of such a system do not have.
+
+    Example:
+      >>> check_loss(LossConfig("snr"), SystemConfig())
+    """
+    domain, codec = LOSSES[loss.name][0], config.codec
+    if domain not in codec.domains:
+        fitting = sorted(name for name, (read, _) in LOSSES.items() if read in codec.domains)
+        raise ValueError(
+            f"loss.name={loss.name!r}: reads {domain}, which codec.name={codec.name!r} with these "
+            f"options does not estimate; fitting losses are {', '.join(fitting)}"
+        )
+    if loss.name == "mask_mse" and loss.target == "phase_sensitive" and codec.name == "mel":
+        raise ValueError("loss.target='phase_sensitive': mel bands have no phase; take another target")
+    if loss.name == "discriminative" and not 0 <= loss.gamma * (len(config.sources) - 1) < 1:
+        raise ValueError(
+            f"loss.gamma={loss.gamma}: has no lower bound with {len(config.sources)} sources; "
+            f"expected 0 <= gamma < {1 / max(1, len(config.sources) - 1):g}"
+        )
 
 
 @partial(
@@ -231,7 +274,7 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
 
     def objective(params):
         variables = {"params": params, "batch_stats": state.model_state}
-        estimates, level, model_state = system.forward(
+        estimates, encoded, model_state = system.forward(
             variables,
             jnp.sum(sources, axis=1),
             train=True,
@@ -239,7 +282,7 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
             mask=weight,
             axis_name=axis_name,
         )
-        each = example_loss(loss, system, estimates, sources / level[:, None, None])
+        each = example_loss(loss, system, estimates, encoded, sources)
         return jnp.sum(jnp.where(weight > 0, weight * each, 0.0)) / total_weight, model_state
 
     params = state.params
@@ -252,17 +295,24 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
     return gradients, _sum(value, axis_name), model_state
 
 
-def example_loss(loss: LossConfig, system: System, estimates, sources) -> jax.Array:
-    """``(batch,)`` losses of estimates against ``(batch, sources, samples)`` sources."""
-    if loss.name == "si_sdr":
-        return losses.negative_si_sdr(estimates.waveforms, sources)
-    if loss.name == "snr":
-        return losses.negative_snr(estimates.waveforms, sources)
-    target = source_magnitudes(system.config.codec, sources)
-    if loss.name == "discriminative":
-        return losses.discriminative(estimates.magnitudes, target, loss.gamma)
-    distance = {"magnitude_mse": losses.magnitude_mse, "magnitude_mae": losses.magnitude_mae}
-    return distance[loss.name](estimates.magnitudes, target)
+def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) -> jax.Array:
+    """``(batch,)`` losses of estimates against ``(batch, sources, samples)`` sources.
+
+    Args:
+      loss, system: what is trained for what.
+      estimates, encoded: what :meth:`System.forward` returned.
+      sources: in the unit of the mixture.
+
+    Raises:
+      ValueError: the system's estimates lack what the loss reads.
+    """
+    check_loss(loss, system.config)
+    domain, function = LOSSES[loss.name]
+    reference = system.config.codec.reference(encoded, sources / encoded.level[:, None, None])
+    if loss.name == "mask_mse":
+        return function(estimates.masks, reference.spectra, loss.target)
+    options = {"gamma": loss.gamma} if loss.name == "discriminative" else {}
+    return function(getattr(estimates, domain), getattr(reference, domain), **options)
 
 
 def eval_step(
@@ -274,8 +324,8 @@ def eval_step(
       ``loss`` (weighted sum over the batch and ``axis_name``) and ``weight`` (its divisor).
     """
     sources, weight = batch["sources"], batch["weight"]
-    estimates, level, _ = system.forward(state.variables(), jnp.sum(sources, axis=1))
-    each = example_loss(loss, system, estimates, sources / level[:, None, None])
+    estimates, encoded, _ = system.forward(state.variables(), jnp.sum(sources, axis=1))
+    each = example_loss(loss, system, estimates, encoded, sources)
     total = jnp.sum(jnp.where(weight > 0, weight * each, 0.0))
     return {"loss": _sum(total, axis_name), "weight": _sum(jnp.sum(weight), axis_name)}
 

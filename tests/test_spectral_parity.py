@@ -183,6 +183,24 @@ def test_gradients_are_finite_at_silence(function, level):
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jaxsep.istft(jaxsep.stft(x, n_fft=128), length=900),
+        lambda x: jaxsep.melspectrogram(x, n_fft=128, hop_length=64, n_mels=16),
+        lambda x: jaxsep.griffin_lim(spectral.magnitude(jaxsep.stft(x, n_fft=128)), n_iter=2, length=900),
+    ],
+    ids=["stft and back", "mel", "Griffin-Lim"],
+)
+def test_gradient_of_a_batch_too_large_for_the_cache_is_that_of_its_rows(rng, function, monkeypatch):
+    x = rng.standard_normal((3, 900)).astype(np.float32)
+    rows = np.stack([jax.grad(lambda a: jnp.sum(jnp.sin(function(a))))(row) for row in x])
+    monkeypatch.setattr("jaxsep._rows._CACHE", 1)
+    jax.clear_caches()
+    batch = jax.jit(jax.grad(lambda a: jnp.sum(jnp.sin(function(a)))))(x)
+    np.testing.assert_allclose(batch, rows, atol=1e-4 * np.abs(rows).max())
+
+
+@pytest.mark.parametrize(
     ("call", "part"),
     [
         (lambda: jaxsep.stft(np.zeros(5000, np.int16)), "x.dtype=int16"),

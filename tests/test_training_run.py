@@ -356,8 +356,11 @@ def test_a_wrong_config_is_refused_by_field(tmp_path, text, part):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_loads_and_can_be_overridden(path):
-    config = load_config(str(path), ["--system.network.width", "7", "--steps", "3"])
-    assert (config.system.network.width, config.steps) == (7, 3)
+    config = load_config(str(path), ["--system.overlap-seconds", "0.3", "--steps", "3"])
+    assert (config.system.overlap_seconds, config.steps) == (0.3, 3)
+    option = next(f for f in ("width", "filters", "layers") if hasattr(config.system.network, f))
+    config = load_config(str(path), [f"--system.network.{option}", "7"])
+    assert getattr(config.system.network, option) in (7, (7,))
     head = path.read_text().split("\nsystem:")[0]
     for word in ("Source:", "Command:", "Time:", "Score:"):
         assert word in head

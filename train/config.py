@@ -13,7 +13,7 @@ from jaxsep.augment import AugmentConfig
 from jaxsep.config import from_dict
 from jaxsep.errors import UserError
 from jaxsep.system import SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig
+from jaxsep.training import LossConfig, OptimizerConfig, check_loss
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least {value}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay}: expected 0 or more and less than 1")
+        check_loss(self.loss, self.system)
 
 
 def load_config(path: str, overrides: list[str]) -> TrainConfig:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxsep.config import to_dict
+from jaxsep.config import from_dict, to_dict
 from jaxsep.errors import UserError
 from jaxsep.separator import find_model
 from jaxsep.store import Checkpoints, load_model, run_lock, save_model
@@ -158,7 +158,8 @@ def _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log):
     if newest is None:
         return (_fine_tuned(config, system, state, log) if config.init_from else state), notes
     saved = checkpoints.config(newest)
-    changes = changed_fields(saved["config"], to_dict(config))
+    before = to_dict(from_dict(TrainConfig, saved["config"]))  # with the fields that are newer
+    changes = changed_fields(before, to_dict(config))
     if saved["notes"]["data"]["train"] != data["train"]:
         changes.append("the recordings to train on")
     if changes and not config.allow_changes:

@@ -8,13 +8,32 @@ from __future__ import annotations
 
 import jax
 
+from jaxsep.models.cnn_autoencoder import CNNAutoencoder, CNNAutoencoderConfig
+from jaxsep.models.feed_forward import FeedForward, FeedForwardConfig
 from jaxsep.models.lstm import LSTMMask, LSTMMaskConfig
+from jaxsep.models.mask_estimation import MaskEstimation, MaskEstimationConfig
+from jaxsep.models.unet import UNet, UNetConfig
+from jaxsep.models.wave_unet import WaveUNet, WaveUNetConfig
 
 #: Name in a config -> (config class, network class).
-NETWORKS = {"lstm_mask": (LSTMMaskConfig, LSTMMask)}
+NETWORKS = {
+    "lstm_mask": (LSTMMaskConfig, LSTMMask),
+    "unet": (UNetConfig, UNet),
+    "cnn_autoencoder": (CNNAutoencoderConfig, CNNAutoencoder),
+    "feed_forward": (FeedForwardConfig, FeedForward),
+    "mask_estimation": (MaskEstimationConfig, MaskEstimation),
+    "wave_unet": (WaveUNetConfig, WaveUNet),
+}
 
-#: Any of the config classes; a union once there are several networks.
-NetworkConfig = LSTMMaskConfig
+#: Any of the config classes, told apart by ``name``; the first where a config gives none.
+NetworkConfig = (
+    LSTMMaskConfig
+    | UNetConfig
+    | CNNAutoencoderConfig
+    | FeedForwardConfig
+    | MaskEstimationConfig
+    | WaveUNetConfig
+)
 
 
 def build_network(config: NetworkConfig, num_sources: int, num_bins: int):
@@ -34,15 +53,16 @@ def apply_network(network, variables, features, *, train=False, key=None, mask=N
     Args:
       network: what :func:`build_network` returned.
       variables: ``{"params": ..., "batch_stats": ...}``.
-      features: ``(batch, channels, bins, frames)``.
+      features: ``(batch, channels, bins, frames)``, or ``(batch, channels, samples)`` for a network
+        whose config says ``domain == "samples"``.
       train: use statistics of the batch and dropout.
       key: ``(batch,)`` random keys, one per example; needed for dropout when ``train``.
       mask: ``(batch,)`` weights of the examples in statistics of the batch; None for all 1.
       axis_name: mapped device axis over which statistics are summed.
 
     Returns:
-      ``(batch, sources, bins, frames)`` outputs, and the new ``batch_stats`` (the old ones
-      unless ``train``).
+      ``(batch, sources, bins, frames)`` or ``(batch, sources, samples)`` outputs, and the new
+      ``batch_stats`` (the old ones unless ``train``).
     """
     call = dict(train=train, keys=key, mask=mask, axis_name=axis_name)
     if not train:

@@ -3,10 +3,62 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+OutputRange = Literal["unit", "not negative", "any"]
+
+#: Activation of a network's outputs, by the name that configs use, and where its values lie.
+ACTIVATIONS: dict[str, tuple[Callable, OutputRange]] = {
+    "sigmoid": (nn.sigmoid, "unit"),
+    "softplus": (nn.softplus, "not negative"),
+    "relu": (nn.relu, "not negative"),
+    "abs": (jnp.abs, "not negative"),
+    "tanh": (jnp.tanh, "any"),
+    "linear": (lambda x: x, "any"),
+}
+
+
+class NetworkOptions:
+    """What every network's config says of it; its fields are those of the config class."""
+
+    activation: str
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return False
+
+    @property
+    def window(self) -> int | None:
+        """Frames that the network takes at once; None for any number."""
+        return None
+
+    @property
+    def domain(self) -> Literal["frames", "samples"]:
+        """Whether it maps ``(batch, channels, bins, frames)`` or ``(batch, channels, samples)``."""
+        return "frames"
+
+    @property
+    def output_range(self) -> OutputRange:
+        """Where its outputs lie: in [0, 1], at or above 0, anywhere."""
+        return ACTIVATIONS[self.activation][1]
+
+    @property
+    def sums_to_input(self) -> bool:
+        """Whether its outputs sum to its input."""
+        return False
+
+    def portable(self):
+        """The same network, with the implementation that runs anywhere."""
+        return self
+
+    def check(self, num_sources: int, num_bins: int) -> None:
+        """Raise ValueError when there is no such network for this many sources and bins."""
 
 
 class BatchNorm(nn.Module):

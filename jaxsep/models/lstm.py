@@ -16,12 +16,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxsep.models.layers import BatchNorm, Dropout
+from jaxsep.models.layers import ACTIVATIONS, BatchNorm, Dropout, NetworkOptions
 from jaxsep.models.recurrence import lstm_cudnn, lstm_scan
 
 
 @dataclass(frozen=True)
-class LSTMMaskConfig:
+class LSTMMaskConfig(NetworkOptions):
     """Options of the LSTM mask network."""
 
     name: Literal["lstm_mask"] = "lstm_mask"
@@ -37,6 +37,8 @@ class LSTMMaskConfig:
     """Share of the units dropped between layers in training."""
     implementation: Literal["scan", "cudnn"] = "scan"
     """``scan`` runs anywhere; ``cudnn`` needs an NVIDIA GPU."""
+    activation: Literal["sigmoid", "softplus", "relu", "abs", "linear"] = "relu"
+    """Of the outputs."""
 
     def portable(self) -> LSTMMaskConfig:
         """The same network, with the implementation that runs anywhere."""
@@ -57,7 +59,7 @@ class LSTMMaskConfig:
 
 
 class LSTMMask(nn.Module):
-    """``(batch, 1, bins, frames)`` features -> ``(batch, sources, bins, frames)``, not negative."""
+    """``(batch, 1, bins, frames)`` features -> ``(batch, sources, bins, frames)``."""
 
     config: LSTMMaskConfig
     num_sources: int
@@ -75,8 +77,11 @@ class LSTMMask(nn.Module):
                 dropout = Dropout(self.config.dropout, batch_axis=1, name=f"dropout_{layer}")
                 x = dropout(x, train=train, keys=keys)
             x = self._layer(x, layer)
-        heads = nn.Dense(self.num_sources * self.num_bins, name="heads", bias_init=nn.initializers.ones)
-        y = nn.relu(heads(x)).reshape(frames, batch, self.num_sources, self.num_bins)
+        activate, output_range = ACTIVATIONS[self.config.activation]
+        zero = output_range == "any"
+        bias_init = nn.initializers.zeros if zero else nn.initializers.ones  # a ReLU starts alive
+        heads = nn.Dense(self.num_sources * self.num_bins, name="heads", bias_init=bias_init)
+        y = activate(heads(x)).reshape(frames, batch, self.num_sources, self.num_bins)
         return jnp.transpose(y, (1, 2, 3, 0))
 
     def _layer(self, x, layer):

@@ -1,0 +1,96 @@
+"""The networks of the training step's benchmark in PyTorch: ``(batch, bins, frames)`` magnitudes to
+``(batch, sources, bins, frames)`` outputs that are not negative."""
+
+from __future__ import annotations
+
+
+def lstm(torch, bins, width, layers, num_sources):
+    """Stacked LSTM layers and ReLU heads."""
+
+    class Network(torch.nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            self.lstm = torch.nn.LSTM(bins, width, layers, batch_first=True)
+            self.heads = torch.nn.Linear(width, num_sources * bins)
+
+        def forward(self, size):
+            y = torch.relu(self.heads(self.lstm(size.mT)[0])).unflatten(-1, (num_sources, bins))
+            return y.permute(0, 2, 3, 1)
+
+    return Network()
+
+
+def unet(torch, levels, filters, num_sources):
+    """Jansson's U-Net, channels last; the highest bin is left out and frames are padded."""
+    nn = torch.nn
+
+    class Network(nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            widths = [filters << level for level in range(levels)]
+            inputs = [1, *widths[:-1]]
+            same = dict(kernel_size=5, stride=2, padding=2)
+            down = [nn.Conv2d(a, b, bias=False, **same) for a, b in zip(inputs, widths, strict=True)]
+            self.down = nn.ModuleList(down)
+            self.down_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in widths])
+            outputs = [num_sources, *widths[:-1]]
+            skips = [2 * width for width in widths[:-1]] + widths[-1:]
+            up = [
+                nn.ConvTranspose2d(a, b, output_padding=1, bias=b == num_sources, **same)
+                for a, b in zip(skips, outputs, strict=True)
+            ]
+            self.up = nn.ModuleList(up)
+            self.up_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in widths[:-1]])
+
+        def forward(self, size):
+            bins, frames = size.shape[1:]
+            multiple = 1 << levels
+            x = nn.functional.pad(size[:, None, : bins - 1], (0, -frames % multiple))
+            x = x.contiguous(memory_format=torch.channels_last)
+            skips = []
+            for convolve, norm in zip(self.down, self.down_norm, strict=True):
+                x = nn.functional.leaky_relu(norm(convolve(x)), 0.2)
+                skips.append(x)
+            for level in reversed(range(levels)):
+                x = x if level == levels - 1 else torch.cat([x, skips[level]], 1)
+                x = self.up[level](x)
+                if level:
+                    x = torch.relu(self.up_norm[level - 1](x))
+                    x = nn.functional.dropout(x, 0.5) if levels - level <= 3 else x
+            return nn.functional.pad(torch.sigmoid(x)[..., :frames], (0, 0, 0, 1), mode="replicate")
+
+    return Network().to(memory_format=torch.channels_last)
+
+
+def cnn_autoencoder(torch, bins, frames, num_sources):
+    """The CNN auto-encoder at its published sizes, by PyTorch's own (transposed) convolutions."""
+    nn = torch.nn
+    length = frames - 149
+
+    class Network(nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(
+                nn.Conv2d(1, 50, (1, bins)),
+                nn.Conv2d(50, 30, (150, 1)),
+                nn.Flatten(),
+                nn.Linear(30 * length, 128),
+                nn.ReLU(),
+            )
+            decoders = [
+                nn.Sequential(
+                    nn.Linear(128, 30 * length),
+                    nn.ReLU(),
+                    nn.Unflatten(1, (30, length, 1)),
+                    nn.ConvTranspose2d(30, 50, (150, 1)),
+                    nn.ConvTranspose2d(50, 1, (1, bins)),
+                )
+                for _ in range(num_sources)
+            ]
+            self.decoders = nn.ModuleList(decoders)
+
+        def forward(self, size):
+            code = self.encoder(size.mT[:, None])
+            return torch.relu(torch.cat([decode(code) for decode in self.decoders], 1)).mT
+
+    return Network()

@@ -1,0 +1,127 @@
+"""U-Net: convolutions that halve a spectrogram level by level, and back, with skip connections.
+
+References:
+  A. Jansson et al., "Singing voice separation with deep U-Net convolutional networks",
+  ISMIR 2017. O. Ronneberger et al., "U-Net: convolutional networks for biomedical image
+  segmentation", MICCAI 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxsep.models.convolution import Conv, depth_to_space, max_pool
+from jaxsep.models.layers import ACTIVATIONS, BatchNorm, Dropout, NetworkOptions
+
+
+@dataclass(frozen=True)
+class UNetConfig(NetworkOptions):
+    """Options of the U-Net; the defaults are Jansson's."""
+
+    name: Literal["unet"] = "unet"
+    levels: int = 6
+    """How often both sides of the spectrogram are halved."""
+    filters: int = 16
+    """Channels after the first level; each further level doubles them."""
+    kernel: int = 5
+    """Side of the convolution kernels, odd."""
+    resample: Literal["stride", "pool"] = "stride"
+    """``stride``: one strided convolution a level and back (Jansson); ``pool``: two convolutions a
+    level, max pooling, and 2 x 2 transposed convolutions back (Ronneberger)."""
+    input_norm: bool = False
+    """Batch normalisation of each frequency bin of the input."""
+    dropout: float = 0.5
+    """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
+    dropout_levels: int = 3
+    activation: Literal["sigmoid", "softplus", "relu", "abs", "linear"] = "sigmoid"
+    """Of the outputs."""
+
+    def __post_init__(self):
+        if not 1 <= self.levels <= 10 or not 1 <= self.filters <= 1024:
+            raise ValueError(
+                f"levels={self.levels}, filters={self.filters}: expected 1 to 10 levels, 1 to 1024 filters"
+            )
+        if self.kernel % 2 == 0 or not 1 <= self.kernel <= 31:
+            raise ValueError(f"kernel={self.kernel}: expected an odd number from 1 to 31")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: expected 0 or more and less than 1")
+
+
+class UNet(nn.Module):
+    """``(batch, channels, bins, frames)`` features -> ``(batch, sources, bins, frames)``.
+
+    Both sides are padded with zeros to a multiple of ``2 ** levels`` and cut again. A single bin
+    above such a multiple, the highest of an STFT, is left out and takes its neighbour's output.
+    """
+
+    config: UNetConfig
+    num_sources: int
+    num_bins: int
+
+    @nn.compact
+    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None):
+        config, (_, _, bins, frames) = self.config, features.shape
+        norm = partial(BatchNorm, axis=-1)
+        call = dict(train=train, mask=mask, axis_name=axis_name)
+        if config.input_norm:
+            features = BatchNorm(axis=2, name="input_norm")(features, **call)
+        multiple = 1 << config.levels
+        used = bins - 1 if bins % multiple == 1 and bins > 1 else bins
+        x = jnp.transpose(features[:, :, :used], (0, 2, 3, 1))
+        x = jnp.pad(x, ((0, 0), (0, -used % multiple), (0, -frames % multiple), (0, 0)))
+        way = {"stride": _strided, "pool": _pooled}[config.resample]
+        drop = partial(self._drop, train=train, keys=keys)
+        x = way(config, self.num_sources, x, lambda name: partial(norm(name=name), **call), drop)
+        y = jnp.transpose(ACTIVATIONS[config.activation][0](x), (0, 3, 1, 2))
+        y = y[:, :, :used, :frames]
+        return jnp.pad(y, ((0, 0), (0, 0), (0, bins - used), (0, 0)), mode="edge")
+
+    def _drop(self, x, step, train, keys):
+        """Dropout of the ``step``-th level of the way back."""
+        config = self.config
+        rate = config.dropout if step < config.dropout_levels else 0.0
+        return Dropout(rate, name=f"dropout_{step}")(x, train=train, keys=keys)
+
+
+def _strided(config, num_sources, x, norm, drop):
+    """Strided convolutions down and transposed ones up, each with batch norm but the last."""
+    widths = [config.filters << level for level in range(config.levels)]
+    skips = []
+    for level, width in enumerate(widths):
+        x = Conv(width, config.kernel, "down", name=f"down_{level}")(x)
+        x = nn.leaky_relu(norm(f"down_norm_{level}")(x), 0.2)
+        skips.append(x)
+    for step, level in enumerate(range(config.levels - 1, 0, -1)):
+        x = x if step == 0 else jnp.concatenate([x, skips[level]], axis=-1)
+        x = Conv(widths[level - 1], config.kernel, "up", name=f"up_{level}")(x)
+        x = drop(nn.relu(norm(f"up_norm_{level}")(x)), step)
+    x = x if config.levels == 1 else jnp.concatenate([x, skips[0]], axis=-1)
+    return Conv(num_sources, config.kernel, "up", bias=True, name="up_0")(x)
+
+
+def _pooled(config, num_sources, x, norm, drop):
+    """Two convolutions a level, pooling down and 2 x 2 transposed convolutions up."""
+
+    def block(x, width, name):
+        for i in (1, 2):
+            x = Conv(width, config.kernel, name=f"{name}_conv{i}")(x)
+            x = nn.relu(norm(f"{name}_norm{i}")(x))
+        return x
+
+    skips = []
+    for level in range(config.levels):
+        x = block(x, config.filters << level, f"down_{level}")
+        skips.append(x)
+        x = max_pool(x)
+    x = block(x, config.filters << config.levels, "bottom")
+    for step, level in enumerate(reversed(range(config.levels))):
+        width = config.filters << level
+        x = depth_to_space(nn.Dense(4 * width, name=f"up_{level}")(x))
+        x = drop(jnp.concatenate([x, skips[level]], axis=-1), step)
+        x = block(x, width, f"up_{level}")
+    return nn.Dense(num_sources, name="outputs")(x)

@@ -1,0 +1,154 @@
+"""The U-Net and its convolutions equal PyTorch's and scipy's, at any size."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import convolve2d
+
+from jaxsep.models import UNetConfig, apply_network, build_network, init_network
+from jaxsep.models.convolution import conv, conv_down, conv_up
+
+
+def plain(x, kernel, way):
+    """(height, width, in) * (k, k, in, out) in float64 by scipy; zeros are inserted for ``up``."""
+    if way == "up":
+        wide = np.zeros((2 * x.shape[0], 2 * x.shape[1], x.shape[2]))
+        wide[::2, ::2] = x
+        x = wide
+    else:
+        kernel = kernel[::-1, ::-1]  # convolve2d turns it round, as a transposed convolution does
+    inputs, outputs = kernel.shape[2:]
+    y = [
+        sum(convolve2d(x[..., i], kernel[..., i, o], mode="same") for i in range(inputs))
+        for o in range(outputs)
+    ]
+    y = np.stack(y, axis=-1)
+    return y[::2, ::2] if way == "down" else y
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("way", ["same", "down", "up"])
+def test_convolutions_equal_scipy(rng, size, way):
+    x = rng.standard_normal((2, 12, 8, 3)).astype(np.float32)
+    kernel = rng.standard_normal((size, size, 3, 2)).astype(np.float32)
+    y = {"same": conv, "down": conv_down, "up": conv_up}[way](x, kernel)
+    expected = np.stack([plain(a.astype(np.float64), kernel.astype(np.float64), way) for a in x])
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def torch_unet(torch, config, num_sources, variables):
+    """The same network in PyTorch, weights copied; (batch, 1, bins, frames) in evaluation mode."""
+    params, stats = jax.device_get((variables["params"], variables["batch_stats"]))
+    functional = torch.nn.functional
+
+    def tensor(a, order=None):
+        return torch.tensor(np.ascontiguousarray(a if order is None else a.transpose(order)))
+
+    def norm(x, name):
+        p, s = params[name], stats[name]
+        return functional.batch_norm(
+            x, tensor(s["mean"]), tensor(s["var"]), tensor(p["scale"]), tensor(p["bias"])
+        )
+
+    def convolve(x, name, stride=1):
+        return functional.conv2d(
+            x, tensor(params[name]["kernel"], (3, 2, 0, 1)), stride=stride, padding=config.kernel // 2
+        )
+
+    def transposed(x, name):
+        p = params[name]
+        return functional.conv_transpose2d(
+            x, tensor(p["kernel"], (2, 3, 0, 1)), tensor(p["bias"]) if "bias" in p else None,
+            stride=2, padding=config.kernel // 2, output_padding=1,
+        )  # fmt: skip
+
+    def block(x, name):
+        for i in (1, 2):
+            x = torch.relu(norm(convolve(x, f"{name}_conv{i}"), f"{name}_norm{i}"))
+        return x
+
+    def strided(x):
+        skips = []
+        for level in range(config.levels):
+            x = functional.leaky_relu(norm(convolve(x, f"down_{level}", 2), f"down_norm_{level}"), 0.2)
+            skips.append(x)
+        for level in reversed(range(1, config.levels)):
+            x = torch.relu(norm(transposed(x, f"up_{level}"), f"up_norm_{level}"))
+            x = torch.cat([x, skips[level - 1]], 1)
+        return transposed(x, "up_0")
+
+    def pooled(x):
+        skips = []
+        for level in range(config.levels):
+            skips.append(block(x, f"down_{level}"))
+            x = functional.max_pool2d(skips[-1], 2)
+        x = block(x, "bottom")
+        for level in reversed(range(config.levels)):
+            kernel, bias = params[f"up_{level}"]["kernel"], params[f"up_{level}"]["bias"]
+            width = bias.size // 4
+            weight = tensor(kernel.reshape(-1, 2, 2, width), (0, 3, 1, 2))
+            x = functional.conv_transpose2d(x, weight, stride=2)
+            x = x + tensor(bias.reshape(2, 2, width), (2, 0, 1)).repeat(1, *(n // 2 for n in x.shape[2:]))
+            x = block(torch.cat([x, skips[level]], 1), f"up_{level}")
+        kernel = tensor(params["outputs"]["kernel"].T[..., None, None])
+        return functional.conv2d(x, kernel, tensor(params["outputs"]["bias"]))
+
+    return lambda x: torch.sigmoid({"stride": strided, "pool": pooled}[config.resample](tensor(x)))
+
+
+def random_variables(net, shape):
+    """Fresh parameters, and statistics that are not those of an identity."""
+    variables = jax.jit(partial(init_network, net))(jax.random.key(0), jnp.zeros(shape))
+    leaves, structure = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [a + 0.3 * jax.random.uniform(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, leaves)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(levels=3), dict(levels=2, kernel=3, resample="pool"), dict(levels=1, kernel=3)],
+    ids=["Jansson", "pooling", "one level"],
+)
+def test_network_equals_pytorch(rng, options):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.set_num_threads(1)
+    config = UNetConfig(filters=4, **options)
+    net = build_network(config, 2, 16)
+    variables = random_variables(net, (1, 1, 16, 24))
+    x = rng.standard_normal((2, 1, 16, 24)).astype(np.float32)
+    y, _ = jax.jit(partial(apply_network, net))(variables, x)
+    np.testing.assert_allclose(y, torch_unet(torch, config, 2, variables)(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 17, 20, 33])
+@pytest.mark.parametrize("frames", [1, 21])
+@pytest.mark.parametrize("resample", ["stride", "pool"])
+def test_any_size_comes_out_as_it_went_in(rng, bins, frames, resample):
+    net = build_network(UNetConfig(levels=2, filters=2, resample=resample, input_norm=True), 3, bins)
+    x = rng.standard_normal((2, 2, bins, frames)).astype(np.float32)
+    variables = jax.jit(partial(init_network, net))(jax.random.key(0), x)
+    y, _ = jax.jit(partial(apply_network, net))(variables, x)
+    assert y.shape == (2, 3, bins, frames)
+    assert 0 <= y.min() <= y.max() <= 1
+
+
+def test_the_published_network_has_the_published_size():
+    net = build_network(UNetConfig(), 1, 512)
+    shapes = jax.eval_shape(lambda: init_network(net, jax.random.key(0), jnp.zeros((1, 1, 512, 128))))
+    kernels = [s.shape for s in jax.tree.leaves(shapes["params"]) if len(s.shape) == 4]
+    widths = [1, 16, 32, 64, 128, 256, 512]
+    down = [(5, 5, a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    up = [(5, 5, 32, 1), (5, 5, 64, 16), (5, 5, 128, 32), (5, 5, 256, 64), (5, 5, 512, 128), (5, 5, 512, 256)]
+    assert sorted(kernels) == sorted(down + up)
+
+
+@pytest.mark.parametrize(
+    "options", [dict(levels=0), dict(kernel=4), dict(dropout=1.0), dict(filters=0), dict(kernel=-1)]
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        UNetConfig(**options)
