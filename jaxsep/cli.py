@@ -44,6 +44,18 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"jaxsep {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    _add_separate(commands)
+    _add_ica(commands)
+    _add_evaluate(commands)
+    models = _command(commands, "models", "list the models that ship, with scores", _models)
+    models.add_argument("--json", action="store_true", help="print JSON")
+
+    demo = _command(commands, "demo", "separate a made-up song: offline, under a minute", _demo)
+    demo.add_argument("-o", "--out", default="jaxsep-demo", help="output folder (default: jaxsep-demo)")
+    return parser
+
+
+def _add_separate(commands):
     separate = _command(commands, "separate", "separate audio files into stems", _separate)
     separate.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them")
     separate.add_argument(
@@ -59,6 +71,8 @@ def _parser():
     )
     separate.add_argument("--sanitize", action="store_true", help="replace NaN and infinite samples by zero")
 
+
+def _add_ica(commands):
     ica = _command(commands, "ica", "separate microphones blindly", _ica)
     ica.add_argument(
         "files", nargs="+", metavar="FILE", help="one multi-channel file, or a file a microphone"
@@ -83,18 +97,33 @@ def _parser():
     ica.add_argument("--figure", action="store_true", help="draw spectrograms too")
     ica.add_argument("--diagnostics", action="store_true", help="print what mixing did to the sources")
 
+
+def _add_evaluate(commands):
     evaluate = _command(commands, "evaluate", "score estimates against references", _evaluate)
     evaluate.add_argument("references", metavar="REFERENCES", help="folder of TRACK/STEM.* files")
-    evaluate.add_argument("estimates", metavar="ESTIMATES", help="folder of TRACK/STEM.* files")
+    evaluate.add_argument("estimates", metavar="ESTIMATES", nargs="?", help="folder of TRACK/STEM.* files")
+    evaluate.add_argument(
+        "-m", "--model", help="instead of ESTIMATES: separate the references' sums with this model"
+    )
+    evaluate.add_argument(
+        "--baseline",
+        help="instead of ESTIMATES: mixture (do nothing), the oracles ibm, irm, wiener, psm, or hpss, repet",
+    )
+    evaluate.add_argument(
+        "--window", type=float, metavar="SECONDS", help="score images in frames and take medians, as museval"
+    )
+    evaluate.add_argument(
+        "--hop", type=float, metavar="SECONDS", help="between the frames' starts (default: --window)"
+    )
     evaluate.add_argument("--json", metavar="FILE", help="write every score to FILE")
+    evaluate.add_argument("--csv", metavar="FILE", help="write a row for each stem of each track to FILE")
+    evaluate.add_argument("--html", metavar="FILE", help="write a page to hear, see and read")
+    evaluate.add_argument("--html-tracks", type=int, default=5, help="tracks on the page (default: 5)")
+    evaluate.add_argument("--html-seconds", type=float, default=15, help="of each of them (default: 15)")
+    evaluate.add_argument(
+        "--resume", action="store_true", help="keep the scores in --json FILE whose files are as they were"
+    )
     evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tracks scored at once")
-
-    models = _command(commands, "models", "list the models that ship, with scores", _models)
-    models.add_argument("--json", action="store_true", help="print JSON")
-
-    demo = _command(commands, "demo", "separate a made-up song: offline, under a minute", _demo)
-    demo.add_argument("-o", "--out", default="jaxsep-demo", help="output folder (default: jaxsep-demo)")
-    return parser
 
 
 def _command(commands, name, text, run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,47 +52,117 @@ def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes
         axis.set_ylabel("kHz")
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB", fraction=0.03)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    if path is not None:
-        write_atomically(path, buffer.getvalue())
-    return buffer.getvalue()
+    return _png(figure, FigureCanvasAgg, path)
+
+
+def plot_learning_curve(log: list[dict], path=None) -> bytes:
+    """Draw the loss and the validation score of a training run over its steps.
+
+    Args:
+      log: entries of a run's ``log.jsonl``: ``step`` with ``loss`` or ``valid/score``.
+      path: a PNG file to write too.
+
+    Returns:
+      The PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axis = figure.subplots()
+    curves = (("loss", "training loss", axis), ("valid/score", "validation score, dB", axis.twinx()))
+    for color, (key, label, where) in zip(("C0", "C1"), curves, strict=True):
+        points = [(entry["step"], entry[key]) for entry in log if key in entry]
+        if points:
+            where.plot(*zip(*points, strict=True), color=color, marker="." if key != "loss" else "")
+        where.set_ylabel(label, color=color)
+    axis.set_xlabel("step")
+    return _png(figure, FigureCanvasAgg, path)
+
+
+@dataclass(frozen=True)
+class PageTrack:
+    """One track of a page."""
+
+    name: str
+    sounds: list[Sound]
+    """What to hear, all of one length; the first plays at first."""
+    sample_rate: int
+    scores: list[dict]
+    """Rows of a table, all with the same keys."""
 
 
 def listening_page(
-    title: str, sounds: list[Sound], sample_rate: int, scores: list[dict], text: str = ""
+    title: str,
+    tracks: list[PageTrack],
+    *,
+    text: str = "",
+    summary: list[dict] | None = None,
+    curve: bytes | None = None,
+    config: str = "",
 ) -> str:
-    """Return an HTML page with players that share one position, spectrograms and scores.
+    """Return an HTML page: for each track players that share one position, spectrograms and scores.
 
     Args:
       title: heading of the page.
-      sounds: what to hear, all of one length; the first plays at first.
-      sample_rate: Hz.
-      scores: rows of a table, all with the same keys.
+      tracks: what to hear.
       text: a paragraph above the players.
+      summary: rows of a table over all tracks.
+      curve: PNG of the learning curve of the run that made the model.
+      config: the model's config, to unfold.
 
     Returns:
-      The page; it needs no network.
+      The page; it needs no network. The scores stand in it as JSON too, in the element ``scores``.
     """
     import string
 
-    rows = "".join(_player(i, sound, sample_rate) for i, sound in enumerate(sounds))
     page = string.Template((Path(__file__).parent / "report.html").read_text())
+    scores = {"summary": summary or [], "tracks": {track.name: track.scores for track in tracks}}
     return page.substitute(
-        title=html.escape(title), text=html.escape(text), players=rows, table=_table(scores)
+        title=html.escape(title),
+        text=html.escape(text),
+        summary=_table(summary or []),
+        tracks="".join(map(_track, tracks)),
+        curve=f"<h2>Training</h2>{_image(curve, 'Learning curve')}" if curve else "",
+        config=f"<details><summary>Config</summary><pre>{html.escape(config)}</pre></details>"
+        if config
+        else "",
+        scores=json.dumps(scores).replace("</", "<\\/"),
+    )
+
+
+def _track(track):
+    players = "".join(_player(i, sound, track.sample_rate) for i, sound in enumerate(track.sounds))
+    return (
+        f'<article aria-label="{html.escape(track.name)}"><h2>{html.escape(track.name)}</h2>'
+        '<div class="bar"><button class="play">Play</button>'
+        '<input class="place" type="range" min="0" max="1" step="any" value="0" aria-label="Position">'
+        f'<output class="time">0.0 s</output></div>\n{players}{_table(track.scores)}</article>\n'
     )
 
 
 def _player(i, sound, sample_rate):
-    image = base64.b64encode(plot_spectrograms([sound], sample_rate)).decode()
+    image = _image(plot_spectrograms([sound], sample_rate), f"Spectrogram of {sound.name}")
     audio = base64.b64encode(_wav(sound.audio, sample_rate)).decode()
     name, note = html.escape(sound.name), html.escape(sound.note)
     return (
         f'<section><button data-sound="{i}" aria-pressed="{"true" if i == 0 else "false"}">'
         f"{name}</button> <span>{note}</span>"
-        f'<audio preload="auto" src="data:audio/wav;base64,{audio}"></audio>'
-        f'<img alt="Spectrogram of {name}" src="data:image/png;base64,{image}"></section>\n'
+        f'<audio preload="auto" src="data:audio/wav;base64,{audio}"></audio>{image}</section>\n'
     )
+
+
+def _image(png, alt):
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _png(figure, canvas, path):
+    buffer = io.BytesIO()
+    canvas(figure).print_png(buffer)
+    if path is not None:
+        write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _table(rows):
@@ -101,7 +172,7 @@ def _table(rows):
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _wav(audio, sample_rate):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from jaxsep.cli import main
-from jaxsep.evaluation import FIGURES, score_track, summarise
+from jaxsep.evaluation import FIGURES, folders, score_track, summarise
 from jaxsep.examples import song
 from jaxsep.separator import Separator
 
@@ -126,6 +126,83 @@ def test_evaluate_says_what_is_missing(tmp_path, rng, capsys):
         assert part in said
     assert main(["evaluate", str(tmp_path / "r"), str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def write_loop(folder, rng):
+    """A track of a loop under a falling tone, as vocals and accompaniment."""
+    loop = np.tile(rng.standard_normal((1, 8000)), 4)
+    t = np.arange(loop.shape[1]) / 8000
+    write_tracks(folder, {"t": {"vocals": np.sin(2 * np.pi * (900 - 80 * t) * t)[None], "band": loop}})
+
+
+def test_every_score_stands_between_nothing_and_the_ceiling(tmp_path, rng):
+    write_loop(tmp_path / "r", rng)
+    scores = {}
+    for baseline in ("mixture", "repet", "irm", "ibm", "wiener", "psm"):
+        out = tmp_path / f"{baseline}.json"
+        command = ["evaluate", "-q", str(tmp_path / "r"), "--baseline", baseline, "--json", str(out)]
+        assert main(command) == 0
+        scores[baseline] = json.loads(out.read_text())["summary"]["vocals"]["nsdr"]
+    assert scores["mixture"] == 0
+    assert 3 < scores["repet"] < max(scores.values())
+
+
+def test_baselines_refuse_what_they_cannot_separate(tmp_path, rng, capsys):
+    write_loop(tmp_path / "r", rng)
+    for name, reason in (("hpss", "separates 'drums'"), ("nonesuch", "expected one of mixture")):
+        assert main(["evaluate", str(tmp_path / "r"), "--baseline", name]) == 2
+        assert reason in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "r")]) == 2
+    assert "expected one of a folder" in capsys.readouterr().err
+
+
+def test_a_model_is_scored_on_the_sum_of_its_references(tmp_path):
+    parts = song(4.0, 16000, seed=0)
+    write_tracks(tmp_path / "r", {"song": {k: x[None] for k, x in parts.items()}}, rate=16000)
+    out, page, table = (tmp_path / name for name in ("s.json", "s.html", "s.csv"))
+    command = ["evaluate", "-q", str(tmp_path / "r"), "-m", "vocals", "--json", str(out)]
+    assert main([*command, "--html", str(page), "--csv", str(table)]) == 0
+    rows = json.loads(out.read_text())["tracks"]["song"]
+    assert rows["vocals"]["si_sdri"] > 3
+    head, *lines = table.read_text().splitlines()
+    assert head == "track,stem,sdr,sir,sar,nsdr,si_sdr,si_sdri,silent,seconds"
+    assert f"song,vocals,{rows['vocals']['sdr']}," in lines[0] + lines[1]
+    shown = json.loads(page.read_text().split('id="scores">')[1].split("</script>")[0])
+    for row in shown["tracks"]["song"]:
+        assert row["sdr, dB"] == f"{rows[row['stem']]['sdr']:.2f}"
+        assert f"<td>{row['sdr, dB']}</td>" in page.read_text()
+    assert page.read_text().count("<audio") == 5
+
+
+def test_resuming_scores_only_what_is_new(tmp_path, rng, monkeypatch):
+    audio = {t: {"a": rng.standard_normal((1, 2000)), "b": rng.standard_normal((1, 2000))} for t in "xyz"}
+    write_tracks(tmp_path / "r", audio)
+    write_tracks(tmp_path / "e", {t: {k: x + 0.1 for k, x in v.items()} for t, v in audio.items()})
+    out = tmp_path / "s.json"
+    command = ["evaluate", "-q", str(tmp_path / "r"), str(tmp_path / "e"), "--json", str(out), "--resume"]
+    assert main(command) == 0
+    first, scored = json.loads(out.read_text()), []
+    score = folders.score_track
+    monkeypatch.setattr(folders, "score_track", lambda *a: scored.append(1) or score(*a))
+    soundfile.write(tmp_path / "e" / "y" / "a.wav", audio["y"]["a"].T, 8000, subtype="FLOAT")
+    assert main(command) == 0
+    second = json.loads(out.read_text())
+    assert len(scored) == 1
+    assert second["tracks"]["x"] == first["tracks"]["x"]
+    assert second["tracks"]["y"]["a"]["sdr"] > first["tracks"]["y"]["a"]["sdr"]
+
+
+def test_frames_are_scored_as_images(tmp_path, rng, capsys):
+    audio = {"t": {k: rng.standard_normal((2, 6000)) for k in "ab"}}
+    write_tracks(tmp_path / "r", audio)
+    write_tracks(tmp_path / "e", {"t": {k: 0.5 * x for k, x in audio["t"].items()}})
+    out = tmp_path / "s.json"
+    command = ["evaluate", str(tmp_path / "r"), str(tmp_path / "e"), "--window", "0.2", "--json", str(out)]
+    assert main(command) == 0
+    row = json.loads(out.read_text())["tracks"]["t"]["a"]
+    assert row["sdr"] == pytest.approx(6.02, abs=0.01)
+    assert row["isr"] == pytest.approx(6.02, abs=0.01)
+    assert "median over 1 tracks" in capsys.readouterr().out
 
 
 def test_options_mean_the_same_everywhere(capsys):

@@ -10,7 +10,7 @@ from jaxsep.audio import AudioWriter, read_audio, write_together
 from jaxsep.commands.separate import output_folder, separate_file
 from jaxsep.evaluation import score_track
 from jaxsep.examples import song
-from jaxsep.report import Sound, listening_page, plot_spectrograms
+from jaxsep.report import PageTrack, Sound, listening_page, plot_spectrograms
 from jaxsep.separator import Separator
 from jaxsep.store import write_atomically
 
@@ -70,5 +70,6 @@ def _report(out, parts, stems, scores):
         for name, s in zip(stems, scores, strict=True)
     ]
     text = "A made-up song, separated by jaxsep. No recording was used to make it."
-    page = listening_page("jaxsep demo", [mixture, *pairs], _RATE, rows, text)
+    track = PageTrack("A made-up song", [mixture, *pairs], _RATE, rows)
+    page = listening_page("jaxsep demo", [track], text=text)
     write_atomically(out / "index.html", page.encode())

@@ -1,39 +1,129 @@
-"""``jaxsep evaluate``: scores of folders of stems."""
+"""``jaxsep evaluate``: scores of estimates, of a model or of a baseline."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
+import time
 from pathlib import Path
 
-from jaxsep.evaluation import FIGURES, evaluate_folders, summarise
+from jaxsep.audio import show
+from jaxsep.commands.evaluation_page import write_page
+from jaxsep.errors import UserError
+from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
+from jaxsep.separator import Separator
 from jaxsep.store import write_atomically
+
+#: Seconds between two writings of scores on the way.
+_EVERY = 5.0
 
 
 def evaluate(options) -> int:
-    """Score ``ESTIMATES/TRACK/STEM.*`` against ``REFERENCES/TRACK/STEM.*`` and print a table."""
-    tracks, problems = evaluate_folders(options.references, options.estimates, options.jobs)
-    summary = summarise(tracks)
-    for problem in problems:
+    """Score ``TRACK/STEM.*`` of one folder against another's, or against what a model makes of them."""
+    estimates, name = _estimates(options)
+    if options.resume and not options.json:
+        raise UserError("--resume: takes up the scores in --json FILE; give that too")
+    if options.window is not None and options.window <= 0 or options.hop is not None and options.hop <= 0:
+        raise UserError(f"--window {options.window} --hop {options.hop}: expected seconds above 0")
+    if options.hop is not None and options.window is None:
+        raise UserError(f"--hop {options.hop}: is between frames; give their --window too")
+    written = time.monotonic()
+
+    def progress(result):
+        nonlocal written
+        if options.json and time.monotonic() - written > _EVERY:
+            _write_json(options.json, result)
+            written = time.monotonic()
+
+    result = evaluate_folders(
+        options.references,
+        estimates,
+        name=name,
+        jobs=options.jobs,
+        window=options.window,
+        hop=options.hop,
+        known=_known(options.json) if options.resume else None,
+        progress=progress,
+    )
+    for problem in result.problems:
         print(f"jaxsep: {problem}", file=sys.stderr)
     if options.json:
-        result = {"summary": summary, "tracks": tracks, "problems": problems}
-        write_atomically(Path(options.json), (json.dumps(result, indent=2) + "\n").encode())
+        _write_json(options.json, result)
+    if options.csv:
+        write_atomically(Path(options.csv), _csv(result).encode())
+    if options.html:
+        write_page(options, estimates, name, result)
     if not options.quiet:
-        _print(tracks if options.verbose else {}, summary)
-    return 2 if problems else 0
+        _print(result, options.verbose)
+    return 2 if result.problems else 0
 
 
-def _print(tracks, summary):
-    print(f"{'':24}" + "".join(f"{name:>9}" for name in FIGURES))
-    for track, stems in tracks.items():
+def _estimates(options):
+    """The folder or the function that estimates come from, and its name."""
+    given = [x for x in (options.estimates, options.model, options.baseline) if x]
+    if len(given) != 1:
+        raise UserError(
+            "evaluate: expected one of a folder of ESTIMATES, -m MODEL and --baseline NAME, "
+            f"got {' and '.join(map(str, given)) or 'none'}"
+        )
+    if options.model:
+        separator = Separator.from_pretrained(options.model)
+        return model_estimator(separator), f"model {separator.name}"
+    if options.baseline:
+        return baseline_estimator(options.baseline), f"baseline {options.baseline}"
+    return options.estimates, ""
+
+
+def _known(path):
+    """Scores written before; none where there is no such file."""
+    if not Path(path).exists():
+        return None
+    try:
+        saved = json.loads(Path(path).read_text())
+        return Evaluation(tuple(saved["figures"]), saved["tracks"], [], saved["inputs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{show(path)}: holds no scores to go on from; leave out --resume") from error
+
+
+def _write_json(path, result):
+    saved = {
+        "summary": result.summary(),
+        "figures": result.figures,
+        "tracks": result.tracks,
+        "problems": result.problems,
+        "inputs": result.inputs,
+    }
+    write_atomically(Path(path), (json.dumps(saved, indent=2) + "\n").encode())
+
+
+def _csv(result):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track", "stem", *result.figures, "silent", "seconds"])
+    for track, stems in result.tracks.items():
+        for stem, row in stems.items():
+            writer.writerow([track, stem, *(row[f] for f in result.figures), row["silent"], row["seconds"]])
+    return text.getvalue()
+
+
+def _print(result, verbose):
+    figures = result.figures
+    print(f"{'':24}" + "".join(f"{name:>9}" for name in figures))
+    for track, stems in result.tracks.items() if verbose else ():
         for stem, scores in stems.items():
-            print(f"{track + '/' + stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in FIGURES))
-    for stem, scores in summary.items():
-        print(f"{stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in FIGURES))
+            print(f"{track + '/' + stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
+    how = (
+        "median over {} tracks of the median over frames"
+        if "isr" in figures
+        else ("mean over {} tracks, weighted by length")
+    )
+    for stem, scores in result.summary().items():
+        print(f"{stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
         silent = [f"{scores[k]} {k}" for k in ("silent references", "silent estimates") if scores[k]]
         note = f"; left out: {', '.join(silent)}" if silent else ""
-        print(f"  mean over {scores['tracks']} tracks, weighted by length, dB{note}")
+        print(f"  {how.format(scores['tracks'])}, dB{note}")
 
 
 def _show(value):

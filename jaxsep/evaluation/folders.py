@@ -1,0 +1,160 @@
+"""Folders of ``TRACK/STEM.*`` files, matched by name and scored in parallel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, read_audio, show
+from jaxsep.errors import UserError
+from jaxsep.evaluation.estimators import Estimator
+from jaxsep.evaluation.track import FIGURES, FRAME_FIGURES, Frames, score_track, summarise
+
+
+@dataclass
+class Evaluation:
+    """Scores of tracks."""
+
+    figures: tuple[str, ...] = FIGURES
+    """Names of what was measured."""
+    tracks: dict[str, dict[str, dict]] = field(default_factory=dict)
+    """``{track: {stem: row}}``; a row holds the figures in dB, ``silent`` and ``seconds``."""
+    problems: list[str] = field(default_factory=list)
+    """A line for each thing that is missing or wrong."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Track -> a digest of what its scores follow from."""
+
+    def summary(self) -> dict[str, dict]:
+        """One figure of all tracks, for each stem: see :func:`jaxsep.evaluation.summarise`."""
+        return summarise(self.tracks, self.figures)
+
+
+def evaluate_folders(
+    references,
+    estimates: str | Path | Estimator,
+    *,
+    name: str = "",
+    jobs: int = 1,
+    window: float | None = None,
+    hop: float | None = None,
+    known: Evaluation | None = None,
+    progress: Callable[[Evaluation], None] = lambda _: None,
+) -> Evaluation:
+    """Score every track of ``references``.
+
+    Args:
+      references: a folder of ``TRACK/STEM.*`` files, whose sum is the track's mixture.
+      estimates: such a folder, or a function from references to estimates.
+      name: of that function, for the digests.
+      jobs: tracks scored at once.
+      window, hop: seconds of the frames to score one by one and between their starts; None for the
+        whole.
+      known: scores from before: tracks whose files have not changed since are taken from there.
+      progress: called with what there is after each track.
+
+    Raises:
+      UserError: a folder is missing, or nothing can be scored.
+    """
+    wanted = find_tracks(references)
+    found = {} if callable(estimates) else find_tracks(estimates)
+    result = Evaluation(FIGURES if window is None else FRAME_FIGURES)
+    if not callable(estimates):
+        result.problems += [f"{show(estimates)}: lacks the track {t}" for t in wanted if t not in found]
+        wanted = {t: stems for t, stems in wanted.items() if t in found}
+
+    def score(track):
+        digest = _digest([*wanted[track].values(), *found.get(track, {}).values()], name, window, hop)
+        if known and known.inputs.get(track) == digest:
+            return digest, known.tracks.get(track, {}), []
+        given = estimates if callable(estimates) else found[track]
+        return digest, *_score_files(track, wanted[track], given, window, hop)
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        running = {pool.submit(score, track): track for track in wanted}
+        for future in as_completed(running):
+            digest, rows, lines = future.result()
+            result.problems += lines
+            if rows:
+                result.tracks[running[future]] = rows
+                result.inputs[running[future]] = digest
+            progress(result)
+    result.tracks = {track: result.tracks[track] for track in wanted if track in result.tracks}
+    if not result.tracks:
+        what = name or show(estimates)
+        raise UserError(
+            f"{show(references)} and {what}: no track and stem of the same name can be scored "
+            f"({result.problems[0] if result.problems else 'no audio'}); expected TRACK/STEM.wav"
+        )
+    return result
+
+
+def find_tracks(folder) -> dict[str, dict[str, Path]]:
+    """``{track: {stem: file}}`` of a folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{show(folder)}: there is no such folder")
+    tracks: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.glob("*/*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
+            tracks.setdefault(path.parent.name, {})[path.stem] = path
+    if not tracks:
+        raise UserError(f"{show(folder)}: holds no TRACK/STEM audio files")
+    return tracks
+
+
+def read_track(stems: dict[str, Path]) -> tuple[int, dict[str, np.ndarray]]:
+    """Read the files of a track: Hz, and ``{stem: (channels, samples)}`` float32, all of one shape."""
+    rates, audio = set(), {}
+    for stem, path in stems.items():
+        reader = AudioReader(path)
+        rates.add(reader.sample_rate)
+        reader.close()
+        audio[stem] = read_audio(path)
+    if len(rates) > 1 or len({a.shape for a in audio.values()}) > 1:
+        paths = list(stems.values())
+        names = ", ".join(p.name for p in paths)
+        raise UserError(f"{show(paths[0].parent)}: {names} differ in rate, channels or length")
+    return rates.pop(), audio
+
+
+def _score_files(track, files, given, window, hop):
+    """Scores of one track, and a line for each thing that is wrong with it."""
+    try:
+        rate, references = read_track(files)
+        if callable(given):
+            estimate_rate, estimates = rate, given(references, rate)
+        else:
+            estimate_rate, estimates = read_track({s: given[s] for s in files if s in given} or given)
+    except (UserError, ValueError) as error:
+        return {}, [f"{track}: {error}"]
+    stems = [s for s in references if s in estimates]
+    lines = [f"{track}: no estimate of {s}" for s in references if s not in estimates]
+    if not stems:
+        return {}, lines
+    shape, estimate_shape = (next(iter(x.values())).shape for x in (references, estimates))
+    if (rate, shape) != (estimate_rate, estimate_shape):
+        return {}, [
+            *lines,
+            f"{track}: references have {rate} Hz, (channels, samples) {shape}, estimates "
+            f"{estimate_rate} Hz, {estimate_shape}; they must be equal",
+        ]
+    frames = None
+    if window is not None:
+        frames = Frames(max(1, round(window * rate)), max(1, round((hop or window) * rate)))
+    scores = score_track(np.stack(list(references.values())), [estimates.get(s) for s in references], frames)
+    rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(references, scores, strict=True)}
+    return {s: rows[s] for s in stems}, lines
+
+
+def _digest(paths, *settings):
+    """A text that changes when a file or a setting does."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in paths:
+        stat = path.stat()
+        digest.update(f"|{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
