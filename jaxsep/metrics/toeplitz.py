@@ -95,20 +95,23 @@ class _Recursion(NamedTuple):
     """``(n, rows, columns)``."""
     predictors: jax.Array
     """``(n, rows, 2 rows)``: forward, then backward."""
-    forward: jax.Array
-    """``(rows, rows)``: covariance of the forward prediction error."""
-    backward: jax.Array
+    errors: jax.Array
+    """``(2, rows, rows)``: covariances of the forward and the backward prediction error."""
+    inverse: jax.Array
+    """``(2, rows, rows)``: of ``errors``."""
 
 
 def _levinson(lags, right):
     """Block Levinson recursion: one block of the solution more in every step."""
     taps, rows, _ = lags.shape
     eye = jnp.eye(rows, dtype=lags.dtype)
+    first = jnp.stack([lags[0], lags[0]])
+    inverse = _inverse(first)
     state = _Recursion(
-        jnp.linalg.solve(lags[0], right[0])[None],
+        (inverse[1] @ right[0])[None],
         varying_as(jnp.concatenate([eye, eye], axis=1)[None], lags),
-        lags[0],
-        lags[0],
+        first,
+        inverse,
     )
     backwards = jnp.swapaxes(jnp.flip(lags, 0), 0, 1).reshape(rows, taps * rows)
     backwards = jnp.pad(backwards, ((0, 0), (0, taps * rows)))
@@ -119,17 +122,17 @@ def _levinson(lags, right):
         known = jnp.concatenate([state.predictors[..., :rows], state.solution], axis=-1)
         error = window @ known.reshape(size * rows, -1)
         ahead = error[:, :rows]
-        to_forward = jnp.linalg.solve(state.forward, ahead.T)
-        to_backward = jnp.linalg.solve(state.backward, ahead)
+        to_forward, to_backward = state.inverse[0] @ ahead.T, state.inverse[1] @ ahead
         change = jnp.block([[eye, -to_forward], [-to_backward, eye]])
         delayed = jnp.pad(state.predictors[:-1, :, rows:], ((1, 0), (0, 0), (0, 0)))
         both = jnp.concatenate([state.predictors[..., :rows], delayed], axis=-1)
         predictors = (both.reshape(size * rows, -1) @ change).reshape(both.shape)
-        forward = state.forward - ahead.T @ to_backward
-        backward = state.backward - ahead @ to_forward
-        new = jnp.linalg.solve(backward, right[n] - error[:, rows:])
+        errors = state.errors - jnp.stack([ahead.T @ to_backward, ahead @ to_forward])
+        inverse = _inverse(errors)
+        new = inverse[1] @ (right[n] - error[:, rows:])
         added = predictors[..., rows:].reshape(size * rows, rows) @ new
-        return _Recursion(state.solution + added.reshape(state.solution.shape), predictors, forward, backward)
+        solution = state.solution + added.reshape(state.solution.shape)
+        return _Recursion(solution, predictors, errors, inverse)
 
     done = 1
     stages = max(1, taps // _STAGE)
@@ -141,3 +144,8 @@ def _levinson(lags, right):
         )
         state, done = jax.lax.fori_loop(done, size, step, state), size
     return state.solution
+
+
+def _inverse(matrices):
+    """Inverses of small matrices ``(..., rows, rows)``."""
+    return 1 / matrices if matrices.shape[-1] == 1 else jnp.linalg.inv(matrices)
