@@ -13,7 +13,9 @@ import jax.numpy as jnp
 _CACHE = 2 << 20
 
 
-def map_rows(function: Callable, *arrays: jax.Array, core: int, row_bytes: int) -> jax.Array:
+def map_rows(
+    function: Callable, *arrays: jax.Array, core: int, row_bytes: int, shared: tuple = ()
+) -> jax.Array:
     """Apply ``function`` to every leading index of ``arrays``.
 
     On a CPU a whole batch's intermediate results leave the cache and cost fresh pages, so there a
@@ -21,32 +23,37 @@ def map_rows(function: Callable, *arrays: jax.Array, core: int, row_bytes: int) 
     are those of the batch computed at once.
 
     Args:
-      function: from arrays of ``core`` dimensions to one array; any leading ones are batch.
+      function: from arrays of ``core`` dimensions, any leading ones being batch, and the shared
+        ones, to one array. It must not close over traced arrays: those are ``shared``.
       *arrays: ``(..., *core)`` with the same leading dimensions.
       core: number of dimensions that belong to a row.
       row_bytes: size of the largest intermediate result of a row.
+      shared: arrays that every row is given whole, after its own.
     """
     batch = arrays[0].shape[: arrays[0].ndim - core]
     rows, at_once = math.prod(batch), max(1, _CACHE // max(1, row_bytes))
     if rows <= at_once:
-        return function(*arrays)
+        return function(*arrays, *shared)
     flat = tuple(x.reshape(rows, *x.shape[x.ndim - core :]) for x in arrays)
-    y = _mapped(function, at_once, flat)
+    y = _mapped(function, at_once, flat, shared)
     return y.reshape(*batch, *y.shape[1:])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _mapped(function, at_once, arrays):
-    def in_turn(*arrays):
-        return jax.lax.map(lambda row: function(*row), arrays, batch_size=at_once)
+def _mapped(function, at_once, arrays, shared):
+    def in_turn(arrays, shared):
+        return jax.lax.map(lambda row: function(*row, *shared), arrays, batch_size=at_once)
 
-    return jax.lax.platform_dependent(*arrays, cpu=in_turn, default=function)
+    def whole(arrays, shared):
+        return function(*arrays, *shared)
+
+    return jax.lax.platform_dependent(arrays, shared, cpu=in_turn, default=whole)
 
 
 @_mapped.defjvp
 def _(function, at_once, primals, tangents):
     del at_once
-    return jax.jvp(function, primals[0], tangents[0])
+    return jax.jvp(lambda arrays, shared: function(*arrays, *shared), primals, tangents)
 
 
 def each_problem(solve: Callable, x: jax.Array, *, core: int):

@@ -250,19 +250,20 @@ def analysis_window(n_fft, hop_length, win_length, window):
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _stft(x, window, hop_length, center, pad_mode):
-    def rows(x):
+    def rows(x, window):
         return jnp.swapaxes(analyse(x, window, hop_length, center, pad_mode), -1, -2)
 
-    return map_rows(rows, x, core=1, row_bytes=frame_bytes(x.shape[-1], window, hop_length))
+    row_bytes = frame_bytes(x.shape[-1], window, hop_length)
+    return map_rows(rows, x, core=1, row_bytes=row_bytes, shared=(window,))
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _istft(spectrum, window, hop_length, center, length):
-    def rows(spectrum):
+    def rows(spectrum, window):
         return synthesise(jnp.swapaxes(spectrum, -1, -2), window, hop_length, center, length)
 
     row_bytes = frame_bytes(spectrum.shape[-1] * hop_length, window, hop_length)
-    return map_rows(rows, spectrum, core=2, row_bytes=row_bytes)
+    return map_rows(rows, spectrum, core=2, row_bytes=row_bytes, shared=(window,))
 
 
 def analyse(x, window, hop_length, center, pad_mode):

@@ -115,14 +115,15 @@ def melspectrogram(
 def _melspectrogram(x, window, filters, hop_length, power, center, pad_mode):
     blocks = _blocks(mel_filters(*filters))
 
-    def rows(x):
+    def rows(x, window):
         spectrum = analyse(x, window, hop_length, center, pad_mode)
         squared = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
         energy = squared if power == 2 else magnitude(spectrum) ** power
         bands = [jnp.matmul(energy[..., low:high], part.T) for part, low, high in blocks]
         return jnp.swapaxes(jnp.concatenate(bands, axis=-1), -1, -2)
 
-    return map_rows(rows, x, core=1, row_bytes=frame_bytes(x.shape[-1], window, hop_length))
+    row_bytes = frame_bytes(x.shape[-1], window, hop_length)
+    return map_rows(rows, x, core=1, row_bytes=row_bytes, shared=(window,))
 
 
 def _blocks(filters, size=32):

@@ -91,7 +91,7 @@ def _griffin_lim(magnitude, window, key, n_iter, hop_length, center, pad_mode, e
     else:
         start = target * jnp.exp(2j * jnp.pi * jax.random.uniform(key, target.shape))
 
-    def rows(target, start):
+    def rows(target, start, window):
         def step(_, carry):
             spectrum, previous = carry
             x = synthesise(spectrum, window, hop_length, center, length)
@@ -104,4 +104,4 @@ def _griffin_lim(magnitude, window, key, n_iter, hop_length, center, pad_mode, e
         return synthesise(spectrum, window, hop_length, center, length)
 
     row_bytes = frame_bytes(length, window, hop_length)
-    return map_rows(rows, target, start, core=2, row_bytes=row_bytes)
+    return map_rows(rows, target, start, core=2, row_bytes=row_bytes, shared=(window,))
