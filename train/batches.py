@@ -7,6 +7,8 @@ needs to know of its input.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
 
 import grain
 import jax
@@ -14,6 +16,42 @@ import numpy as np
 
 from train.bank import Bank
 from train.config import DataConfig
+from train.mixtures import Mixtures
+
+#: Seed of the mixtures to choose by, whatever the seed of the run.
+_VALID_SEED = 0
+
+
+class Recordings(Protocol):
+    """Whole recordings to validate on; a bank is one."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of each."""
+
+    def track(self, i: int) -> np.ndarray:
+        """Recording i, ``(sources, samples)``."""
+
+
+def make_examples(
+    bank: Bank, config: DataConfig, sources: tuple[str, ...], seed: int, length: int, count: int
+) -> Excerpts | Mixtures:
+    """Return ``count`` training examples of ``length`` samples by random access."""
+    if config.recipe == "class_folders":
+        return Mixtures(bank, config.mixing, sources, seed, length, count)
+    return Excerpts(bank, config, seed, length, count)
+
+
+def make_validation(bank: Bank, config: DataConfig, sources: tuple[str, ...]) -> Recordings:
+    """Return what to validate on: the recordings, or fixed mixtures of clips as they were found."""
+    if config.recipe != "class_folders":
+        return bank
+    mixing = replace(config.mixing, low_pass=0.0, speed_semitones=0.0, absent=0.0, generated={})
+    length = round(config.seconds * bank.sample_rate)
+    return Mixtures(bank, mixing, sources, _VALID_SEED, length, config.valid_mixtures)
 
 
 class Excerpts:
@@ -49,11 +87,12 @@ class Excerpts:
 
 
 def batches(
-    excerpts: Excerpts, batch_size: int, start_step: int, threads: int
+    excerpts: Excerpts | Mixtures, batch_size: int, start_step: int, threads: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield this host's part of the batch of each step from ``start_step`` on.
 
-    ``sources`` (local batch, sources, samples), ``id`` (local batch,) and ``track``.
+    ``sources`` (local batch, sources, samples), ``id`` (local batch,) and ``track``, the indices
+    of the recordings in the bank (-1 for none).
     """
     hosts, host = jax.process_count(), jax.process_index()
     local = batch_size // hosts

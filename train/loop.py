@@ -19,7 +19,7 @@ from jaxsep.store import Checkpoints, load_model, run_lock, save_model
 from jaxsep.system import System
 from jaxsep.training import init_state, make_optimizer, train_step
 from train.bank import build_bank
-from train.batches import Excerpts, batches
+from train.batches import batches, make_examples, make_validation
 from train.config import TrainConfig, changed_fields, data_folder
 from train.log import Log
 from train.recipes import find_tracks
@@ -79,14 +79,16 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
         donate_argnums=0,
     )
     read = config.augment.read_length(_samples(config))
-    excerpts = Excerpts(train_bank, config.data, config.seed, read, config.steps * config.batch_size)
+    sources, count = config.system.sources, config.steps * config.batch_size
+    examples = make_examples(train_bank, config.data, sources, config.seed, read, count)
+    recordings = make_validation(valid_bank, config.data, sources)
     number = first = int(state.step)
     log.start(first, config.steps)
 
     def validate_if_due():
         due = number and (number % config.valid_every == 0 or number == config.steps)
         if due and notes["validated"] != number:
-            _validate(config, out, system, state, valid_bank, notes, log, stop)
+            _validate(config, out, system, state, recordings, notes, log, stop)
 
     def save():
         log.flush()
@@ -97,10 +99,10 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
         if notes["validated"] == first > 0:
             save()
     for number, batch in enumerate(
-        batches(excerpts, config.batch_size, first, config.data.threads), first + 1
+        batches(examples, config.batch_size, first, config.data.threads), first + 1
     ):
         state, metrics = step(state, place.batch(batch))
-        log.step(number, metrics, [train_bank.names[i] for i in batch["track"].ravel()])
+        log.step(number, metrics, _names(train_bank, batch))
         validate_if_due()
         if number % config.save_every == 0 or number == config.steps or stop:
             save()
@@ -132,6 +134,11 @@ class _Placement:
         return jax.tree.map(put, arrays)
 
 
+def _names(bank, batch):
+    """Names of the recordings of a batch."""
+    return [bank.names[i] for i in batch["track"].ravel() if i >= 0]
+
+
 def _samples(config):
     return round(config.data.seconds * config.system.sample_rate)
 
@@ -140,7 +147,7 @@ def _bank(config, system, name, log):
     """Decode the recordings of one folder, and list what could not be used."""
     option = f"data.{name}"
     folder = data_folder(getattr(config.data, name), option)
-    tracks = find_tracks(config.data, folder, system.config.sources)
+    tracks = find_tracks(config.data, folder, system.config.sources, name)
     bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
     minutes = bank.lengths.sum() / bank.sample_rate / 60
     log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes, from {folder}")
@@ -189,10 +196,10 @@ def _fine_tuned(config, system, state, log):
     return dataclasses.replace(state, params=params, ema=ema, model_state=given["batch_stats"])
 
 
-def _validate(config, out, system, state, bank, notes, log, stop):
+def _validate(config, out, system, state, recordings, notes, log, stop):
     """Score the validation recordings; publish the model to ``best/`` when none was better."""
     number = int(state.step)
-    result = validate(system, state.variables(), bank, config.examples, stop)
+    result = validate(system, state.variables(), recordings, config.examples, stop)
     if result is None:
         return
     log.validation(number, result)
@@ -200,6 +207,8 @@ def _validate(config, out, system, state, bank, notes, log, stop):
     if notes["score"] is not None and result.score <= notes["score"]:
         return
     notes["score"] = result.score
-    scores = {stem: {"si_sdri": value, "tracks": len(bank.names)} for stem, value in result.mean.items()}
+    scores = {
+        stem: {"si_sdri": value, "tracks": len(recordings.names)} for stem, value in result.mean.items()
+    }
     info = {"name": out.name, "step": number, "scores": {"validation": scores}}
     save_model(out / "best", system, jax.device_get(state.variables()), info=info)

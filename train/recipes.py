@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import re
 from pathlib import Path
+from typing import Literal
 
 from jaxsep.audio import AUDIO_SUFFIXES
 from jaxsep.errors import UserError
 from train.bank import Track
-from train.config import DataConfig
+from train.config import DataConfig, data_folder
+
+Part = Literal["train", "valid"]
+#: What the ``split`` column of a manifest calls each part.
+_SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
+#: Share of the recordings that validate where nothing says which.
+_VALID_SHARE = 0.08
 
 
-def find_tracks(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> list[Track]:
+def find_tracks(
+    config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part = "train"
+) -> list[Track]:
     """Return the recordings below ``folder``, in the order of their names."""
-    recipe = {"stereo_pairs": stereo_pairs, "song_folders": song_folders}[config.recipe]
-    tracks = recipe(config, folder, sources)
+    if config.recipe == "class_folders":
+        tracks = class_folders(config, folder, sources, part)
+    else:
+        recipe = {"stereo_pairs": stereo_pairs, "song_folders": song_folders}[config.recipe]
+        tracks = recipe(config, folder, sources)
     if not tracks:
         raise UserError(f"{folder}: holds no recording that data.recipe={config.recipe} can use")
     return tracks
@@ -25,8 +40,7 @@ def stereo_pairs(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> 
     if missing:
         raise UserError(f"data.channels={config.channels}: lacks the source {missing[0]}")
     order = [config.channels.index(s) for s in sources]
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    return [Track(p.stem, tuple(((str(p), channel),) for channel in order)) for p in files]
+    return [Track(p.stem, tuple(((str(p), channel),) for channel in order)) for p in _audio(folder)]
 
 
 def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> list[Track]:
@@ -35,7 +49,7 @@ def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> 
     if missing:
         raise UserError(f"data.files: lacks patterns for the source {missing[0]}")
     tracks = []
-    for song in sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES}):
+    for song in sorted({p.parent for p in _audio(folder)}):
         parts = [_matches(song, config.files[source]) for source in sources]
         if all(parts):
             name = str(song.relative_to(folder))
@@ -43,5 +57,82 @@ def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> 
     return tracks
 
 
+def class_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
+    """Each file is a clip of the class whose folder it is in.
+
+    A ``manifest.csv`` with the columns ``path`` and ``split`` (and ``source_id``, the recording)
+    says which clips train and which validate. Without one, training and validation folders that
+    are the same are split 92 to 8 by recording, class by class; excerpts of one recording stay
+    together. Clips of ``config.extra`` train only.
+    """
+    tracks = _clips(config, folder, sources, part)
+    if part == "train":
+        for pattern in config.extra:
+            extra = data_folder(pattern, "data.extra")
+            tracks += _clips(config, extra, sources, part, extra=True)
+    for source in sources:
+        if all(t.label != source for t in tracks) and config.mixing.generated.get(source, 0) < 1:
+            raise UserError(
+                f"{folder}: no clip of the class {source} for data.{part}; expected files in "
+                f"{source}/, other names in data.files.{source}, or (without a manifest) enough "
+                "recordings to split; data.recording says which files are one recording"
+            )
+    return tracks
+
+
+def _clips(config, folder, sources, part, extra=False):
+    """The clips of a folder that belong to a part."""
+    manifest = _read_manifest(folder)
+    same = data_folder(config.train, "data.train") == data_folder(config.valid, "data.valid")
+    tracks = []
+    for source in sources:
+        clips = []
+        for path in _matches(folder, config.files.get(source, (f"{source}/**/*",))):
+            name = path.relative_to(folder).as_posix()
+            recording, split = manifest.get(name, (_recording(config, path), None))
+            if split is None or split in _SPLITS[part]:
+                name = f"{folder.name}/{name}" if extra else name
+                clips.append(Track(name, (((str(path), None),),), source, recording, extra))
+        if not manifest and same and not extra:
+            held_out = validation_recordings([t.recording for t in clips])
+            clips = [t for t in clips if (t.recording in held_out) == (part == "valid")]
+        tracks += clips
+    return tracks
+
+
+def validation_recordings(recordings: list[str], share: float = _VALID_SHARE) -> set[str]:
+    """Choose the recordings that validate, by the hash of their names: the same in every run.
+
+    Example:
+      >>> sorted(validation_recordings([f"clip{i}" for i in range(25)]))
+      ['clip11', 'clip24']
+    """
+    names = sorted(set(recordings), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return set(names[: max(1, round(share * len(names)))])
+
+
+def _recording(config, path):
+    """The recording that a file was cut from, by its name."""
+    found = re.fullmatch(config.recording, path.stem)
+    return found.group(1) or path.stem if found else path.stem
+
+
+def _read_manifest(folder):
+    """``{path: (recording, split)}`` of a folder's manifest; empty without one."""
+    path = folder / "manifest.csv"
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"path", "split"} <= rows[0].keys():
+        raise UserError(f"{path}: expected a table with the columns path, split and source_id")
+    return {row["path"]: (row.get("source_id") or row["path"], row["split"]) for row in rows}
+
+
+def _audio(folder):
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+
+
 def _matches(folder, patterns):
-    return sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()})
+    found = {p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}
+    return sorted(p for p in found if p.suffix.lower() in AUDIO_SUFFIXES)
