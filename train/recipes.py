@@ -82,7 +82,7 @@ def class_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], pa
 
 def _clips(config, folder, sources, part, extra=False):
     """The clips of a folder that belong to a part."""
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     same = data_folder(config.train, "data.train") == data_folder(config.valid, "data.valid")
     tracks = []
     for source in sources:
@@ -117,7 +117,7 @@ def _recording(config, path):
     return found.group(1) or path.stem if found else path.stem
 
 
-def _read_manifest(folder):
+def read_manifest(folder: Path) -> dict[str, tuple[str, str]]:
     """``{path: (recording, split)}`` of a folder's manifest; empty without one."""
     path = folder / "manifest.csv"
     if not path.is_file():
