@@ -84,8 +84,8 @@ def test_the_split_is_by_recording_whatever_the_files(config):
 
 def test_another_pattern_of_names_makes_other_recordings(config):
     every = replace(config, recording=r"([a-z]+).*")
-    with pytest.raises(UserError, match=r"no clip of the class hum for data\.train.*data\.recording"):
-        bank(every)
+    with pytest.raises(UserError, match=r"no clip of the class hum for data\.valid.*data\.recording"):
+        bank(every, "valid")
 
 
 def test_a_manifest_says_which_clips_train(folder, config, tmp_path):

@@ -35,6 +35,8 @@ class MixingConfig:
     """Share of the clips that are low-passed, at 2.5 to 10 kHz."""
     speed_semitones: float = 0.0
     """Largest change of a clip's pitch and tempo, semitones."""
+    equaliser_db: float = 0.0
+    """Largest gain or loss of an octave of a clip, dB."""
     extra_share: float = 0.3
     """Share of a class's clips that come from ``data.extra``, where that has the class."""
     generated: dict[str, float] = field(default_factory=dict)
@@ -49,11 +51,10 @@ class MixingConfig:
                 raise ValueError(f"{name}={share}: expected 0 to 1")
         if self.absent == 1 or self.max_silence == 1:
             raise ValueError(f"absent={self.absent}, max_silence={self.max_silence}: expected less than 1")
-        if not 0 <= self.gain_db <= 60 or not 0 <= self.speed_semitones <= 12:
-            raise ValueError(
-                f"gain_db={self.gain_db}, speed_semitones={self.speed_semitones}: expected 0 to 60 "
-                "and 0 to 12"
-            )
+        most = {"gain_db": 60, "equaliser_db": 60, "speed_semitones": 12}
+        for name, limit in most.items():
+            if not 0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {limit}")
         if any(count < 1 for count in self.overlay.values()):
             raise ValueError(f"overlay={self.overlay}: expected at least 1 clip for each source")
 
@@ -62,18 +63,20 @@ class MixingConfig:
 class DataConfig:
     """Which recordings, and how training excerpts are drawn from them."""
 
-    recipe: Literal["stereo_pairs", "song_folders", "class_folders"] = "stereo_pairs"
+    recipe: Literal["stereo_pairs", "song_folders", "class_folders", "two_folders"] = "stereo_pairs"
     """``stereo_pairs``: each file holds one source a channel; ``song_folders``: each folder holds
-    one file a source; ``class_folders``: each file holds one source, and examples overlay clips."""
+    one file a source; ``class_folders``: each file holds one source, and examples overlay clips;
+    ``two_folders``: the same of two folders of whole recordings, mixed pairwise as they are."""
     train: str = "$JAXSEP_DATA/mir1k/train"
-    """Folder of the recordings to train on; environment variables are filled in."""
+    """Folder of the recordings to train on; environment variables are filled in. Where ``train``
+    and ``valid`` are the same, recordings are split by the manifest, or 92 to 8."""
     valid: str = "$JAXSEP_DATA/mir1k/valid"
     """Folder of the recordings to choose by."""
     channels: tuple[str, ...] = ("accompaniment", "vocals")
     """For ``stereo_pairs``: the source in each channel."""
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """For ``song_folders``: patterns of the files that sum to each source; for ``class_folders``:
-    patterns of its clips (``SOURCE/**`` where a source is not named)."""
+    """For ``song_folders``: patterns of the files that sum to each source; for ``class_folders`` and
+    ``two_folders``: patterns of its clips (``SOURCE/**/*`` where a source is not named)."""
     extra: tuple[str, ...] = ()
     """For ``class_folders``: folders of more clips, for training alone."""
     recording: str = r"(.+?)(?:[-_ ]\d{1,3})?"
@@ -90,6 +93,10 @@ class DataConfig:
     """Share of the examples whose sources come from different recordings."""
     circular: bool = True
     """Read each source of a recording from a start of its own, wrapping round its end."""
+    skip_seconds: float = 0.0
+    """For recordings of songs: an intro that no excerpt starts in, where the song is long enough."""
+    sections: int = 0
+    """For recordings of songs: excerpts start at this many points, evenly spaced; 0 for anywhere."""
     cache: str = "~/.cache/jaxsep"
     """Folder of the decoded recordings."""
     threads: int = 2
@@ -98,6 +105,10 @@ class DataConfig:
     def __post_init__(self):
         if not 0 <= self.remix <= 1:
             raise ValueError(f"remix={self.remix}: expected 0 to 1")
+        if self.sections < 0 or not 0 <= self.skip_seconds < 36000:
+            raise ValueError(
+                f"sections={self.sections}, skip_seconds={self.skip_seconds}: expected 0 or more"
+            )
         if not 0 < self.seconds <= 600:
             raise ValueError(f"seconds={self.seconds}: expected more than 0 and at most 600")
         try:

@@ -31,6 +31,8 @@ class Part(NamedTuple):
     """Hz above which it is low-passed; 0 for nowhere."""
     speed: float = 1.0
     """What its pitch and tempo are multiplied by, in steps of 1/64."""
+    equaliser: int = 0
+    """What its equaliser is drawn from; 0 for none."""
 
 
 class Clip(NamedTuple):
@@ -81,6 +83,22 @@ class Mixtures:
         """Mixture i, ``(sources, samples)``."""
         return self.render(self.draw(i))
 
+    def describe(self, i: int) -> list[dict]:
+        """What mixture i is made of: for each clip its source, name, start in seconds, gain in dB,
+        cutoff in Hz, speed and what its equaliser is drawn from."""
+        return [
+            {
+                "source": part.source,
+                "clip": self.bank.names[part.clip] if part.clip >= 0 else "generated",
+                "start": round(part.start * self.size / self.bank.sample_rate, 3) if part.clip >= 0 else 0.0,
+                "gain_db": round(part.gain_db, 2),
+                "cutoff": round(part.cutoff, 1),
+                "speed": part.speed,
+                "equaliser": part.equaliser,
+            }
+            for part in self.draw(i)
+        ]
+
     def draw(self, i: int) -> list[Part]:
         """Draw the clips of mixture i."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, int(i)]))
@@ -102,8 +120,10 @@ class Mixtures:
                 clip = siren(rng, self.length, self.bank.sample_rate)
             else:
                 clip = self._excerpt(part)
-            if part.cutoff or part.speed != 1:
-                clip = resample_and_filter(clip, self.length, part.speed, part.cutoff, self.bank.sample_rate)
+            if part.cutoff or part.speed != 1 or part.equaliser:
+                gains = self._equaliser(part.equaliser)
+                rate = self.bank.sample_rate
+                clip = resample_and_filter(clip, self.length, part.speed, part.cutoff, rate, gains)
             audio[part.source] += np.float32(10 ** ((LEVEL_DB + part.gain_db) / 20)) * clip
         return audio
 
@@ -114,15 +134,24 @@ class Mixtures:
         cutoff = float(np.exp(rng.uniform(*np.log([2500, 10000])))) if rng.random() < mixing.low_pass else 0.0
         ratio = 2 ** (mixing.speed_semitones / 12)
         speed = int(rng.integers(np.ceil(64 / ratio), np.floor(64 * ratio) + 1)) / 64
+        equaliser = int(rng.integers(1, 2**31)) if mixing.equaliser_db else 0
         main, extra = self._recordings[source]
         if rng.random() < mixing.generated.get(name, 0.0):
-            return Part(source, -1, int(rng.integers(2**62)), gain, cutoff)
+            return Part(source, -1, int(rng.integers(2**62)), gain, cutoff, equaliser=equaliser)
         recordings = extra if not main or (extra and rng.random() < mixing.extra_share) else main
         clips = recordings[rng.integers(len(recordings))]
         clip = clips[rng.integers(len(clips))]
         known = self._clip(clip, source)
         starts = sounding_starts(known.silent, self._frames(speed), self._max_silence(source))
-        return Part(source, clip, int(starts[rng.integers(len(starts))]), gain, cutoff, speed)
+        start = int(starts[rng.integers(len(starts))])
+        return Part(source, clip, start, gain, cutoff, speed, equaliser)
+
+    def _equaliser(self, number):
+        """Gains in dB of octaves from 43 Hz (at 22050 Hz) to half the sample rate."""
+        if not number:
+            return np.zeros(9)
+        rng = np.random.Generator(np.random.Philox(key=[number, 1]))
+        return rng.uniform(-self.mixing.equaliser_db, self.mixing.equaliser_db, 9)
 
     def _frames(self, speed):
         """Frames of a clip that an excerpt takes."""
@@ -158,9 +187,14 @@ class Mixtures:
 
 
 def resample_and_filter(
-    audio: np.ndarray, length: int, speed: float, cutoff: float, sample_rate: int
+    audio: np.ndarray,
+    length: int,
+    speed: float,
+    cutoff: float,
+    sample_rate: int,
+    gains_db: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Play faster or slower, and take away what lies above a frequency, by one FFT there and back.
+    """Play faster or slower, take away what lies above a frequency, equalise: one FFT there and back.
 
     Args:
       audio: ``(samples,)`` floats, at least ``length * speed`` of them.
@@ -169,6 +203,8 @@ def resample_and_filter(
         have small factors.
       cutoff: Hz of the result, above which it falls by 96 dB an octave; 0 for none.
       sample_rate: Hz.
+      gains_db: gains at half the sample rate and at the octaves under it, lowest first, between
+        which they change evenly; none when None.
 
     Returns:
       ``(length,)`` float32.
@@ -187,6 +223,11 @@ def resample_and_filter(
     if cutoff:
         ratio = np.arange(len(spectrum), dtype=np.float32) * np.float32(sample_rate / after / cutoff)
         spectrum /= np.sqrt(1 + ratio**32)
+    if gains_db is not None and np.any(gains_db):
+        points, octaves = np.geomspace(0.5 ** (len(gains_db) - 1), 1, 64), np.arange(len(gains_db))
+        curve = 10 ** (np.interp(np.log2(points) + octaves[-1], octaves, gains_db) / 20)
+        bins = np.arange(len(spectrum)) * (2 / after)
+        spectrum *= np.interp(bins, points, curve).astype(np.float32)
     scale = np.float32(after / before)
     return np.fft.irfft(spectrum * scale, after)[:length].astype(np.float32)
 

@@ -24,18 +24,21 @@ def find_tracks(
     config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part = "train"
 ) -> list[Track]:
     """Return the recordings below ``folder``, in the order of their names."""
-    if config.recipe == "class_folders":
-        tracks = class_folders(config, folder, sources, part)
-    else:
-        recipe = {"stereo_pairs": stereo_pairs, "song_folders": song_folders}[config.recipe]
-        tracks = recipe(config, folder, sources)
+    recipe = {
+        "stereo_pairs": stereo_pairs,
+        "song_folders": song_folders,
+        "class_folders": class_folders,
+        "two_folders": two_folders,
+    }[config.recipe]
+    tracks = recipe(config, folder, sources, part)
     if not tracks:
         raise UserError(f"{folder}: holds no recording that data.recipe={config.recipe} can use")
     return tracks
 
 
-def stereo_pairs(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> list[Track]:
+def stereo_pairs(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
     """Each file is a recording whose channels are its sources, as in MIR-1K."""
+    del part
     missing = [s for s in sources if s not in config.channels]
     if missing:
         raise UserError(f"data.channels={config.channels}: lacks the source {missing[0]}")
@@ -43,18 +46,34 @@ def stereo_pairs(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> 
     return [Track(p.stem, tuple(((str(p), channel),) for channel in order)) for p in _audio(folder)]
 
 
-def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...]) -> list[Track]:
-    """Each folder that holds audio is a recording; ``config.files`` says which files are which."""
+def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
+    """Each folder that holds audio is a recording; ``config.files`` says which files are which.
+
+    A manifest says which train. Without one, training and validation folders that are the same
+    are split 92 to 8 by the topmost folder, so that sections of one song stay together.
+    """
     missing = [s for s in sources if not config.files.get(s)]
     if missing:
         raise UserError(f"data.files: lacks patterns for the source {missing[0]}")
-    tracks = []
+    manifest = read_manifest(folder)
+    tracks: list[Track] = []
     for song in sorted({p.parent for p in _audio(folder)}):
         parts = [_matches(song, config.files[source]) for source in sources]
+        name = song.relative_to(folder).as_posix()
+        recording, split = name.split("/")[0], None
         if all(parts):
-            name = str(song.relative_to(folder))
-            tracks.append(Track(name, tuple(tuple((str(p), None) for p in part) for part in parts)))
-    return tracks
+            recording, split = manifest.get(f"{name}/{parts[0][0].name}", (recording, split))
+        if all(parts) and (split is None or split in _SPLITS[part]):
+            pairs = tuple(tuple((str(p), None) for p in files) for files in parts)
+            tracks.append(Track(name, pairs, recording=recording))
+    return tracks if manifest else _part_of(config, tracks, part)
+
+
+def two_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
+    """Two folders of recordings, each of one instrument, for mixing in pairs."""
+    if len(sources) != 2:
+        raise UserError(f"data.recipe=two_folders: expected two sources, not {', '.join(sources)}")
+    return class_folders(config, folder, sources, part)
 
 
 def class_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
@@ -83,8 +102,7 @@ def class_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], pa
 def _clips(config, folder, sources, part, extra=False):
     """The clips of a folder that belong to a part."""
     manifest = read_manifest(folder)
-    same = data_folder(config.train, "data.train") == data_folder(config.valid, "data.valid")
-    tracks = []
+    tracks: list[Track] = []
     for source in sources:
         clips = []
         for path in _matches(folder, config.files.get(source, (f"{source}/**/*",))):
@@ -93,11 +111,16 @@ def _clips(config, folder, sources, part, extra=False):
             if split is None or split in _SPLITS[part]:
                 name = f"{folder.name}/{name}" if extra else name
                 clips.append(Track(name, (((str(path), None),),), source, recording, extra))
-        if not manifest and same and not extra:
-            held_out = validation_recordings([t.recording for t in clips])
-            clips = [t for t in clips if (t.recording in held_out) == (part == "valid")]
-        tracks += clips
+        tracks += clips if manifest or extra else _part_of(config, clips, part)
     return tracks
+
+
+def _part_of(config, tracks, part):
+    """The recordings of a part, where nothing but their names says which."""
+    if config.train != config.valid:
+        return tracks
+    held_out = validation_recordings([t.recording for t in tracks])
+    return [t for t in tracks if (t.recording in held_out) == (part == "valid")]
 
 
 def validation_recordings(recordings: list[str], share: float = _VALID_SHARE) -> set[str]:
@@ -108,7 +131,7 @@ def validation_recordings(recordings: list[str], share: float = _VALID_SHARE) ->
       ['clip11', 'clip24']
     """
     names = sorted(set(recordings), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    return set(names[: max(1, round(share * len(names)))])
+    return set(names[: max(1, round(share * len(names)))]) if len(names) > 1 else set()
 
 
 def _recording(config, path):
