@@ -80,9 +80,9 @@ class DataConfig:
     extra: tuple[str, ...] = ()
     """For ``class_folders``: folders of more clips, for training alone."""
     recording: str = r"(.+?)(?:[-_ ]\d{1,3})?"
-    """For ``class_folders`` without a manifest: a regular expression of a file's name, without its
-    suffix, whose first group names the recording that it was cut from. Training and validation
-    share no recording. The default takes ``bark-1`` and ``bark-2`` for excerpts of ``bark``."""
+    """Where no manifest says: a regular expression of a file's name, without its suffix, whose first
+    group names the recording that it was cut from. Training and validation (of ``class_folders``
+    and of folds) share none. The default takes ``bark-1`` and ``bark-2`` for excerpts of ``bark``."""
     mixing: MixingConfig = field(default_factory=MixingConfig)
     """For ``class_folders``: how clips are overlaid."""
     valid_mixtures: int = 100
@@ -97,6 +97,10 @@ class DataConfig:
     """For recordings of songs: an intro that no excerpt starts in, where the song is long enough."""
     sections: int = 0
     """For recordings of songs: excerpts start at this many points, evenly spaced; 0 for anywhere."""
+    folds: int = 0
+    """Cross-validation: the recordings to train on are split into this many folds; 0 for none."""
+    fold: int = 0
+    """The fold that validates; the others train."""
     cache: str = "~/.cache/jaxsep"
     """Folder of the decoded recordings."""
     threads: int = 2
@@ -105,6 +109,10 @@ class DataConfig:
     def __post_init__(self):
         if not 0 <= self.remix <= 1:
             raise ValueError(f"remix={self.remix}: expected 0 to 1")
+        if self.folds and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise ValueError(
+                f"folds={self.folds}, fold={self.fold}: expected at least 2 folds, and one of them"
+            )
         if self.sections < 0 or not 0 <= self.skip_seconds < 36000:
             raise ValueError(
                 f"sections={self.sections}, skip_seconds={self.skip_seconds}: expected 0 or more"

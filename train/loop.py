@@ -20,9 +20,9 @@ from jaxsep.system import System
 from jaxsep.training import init_state, make_optimizer, train_step
 from train.bank import build_bank
 from train.batches import batches, make_examples, make_validation
-from train.config import TrainConfig, changed_fields, data_folder
+from train.config import TrainConfig, changed_fields
 from train.log import Log
-from train.recipes import find_tracks
+from train.recipes import find_part
 from train.validate import validate
 
 
@@ -53,8 +53,8 @@ def run(config: TrainConfig) -> int:
     out = Path(config.out).expanduser()
     with run_lock(out), Log(out, config) as log:
         system = System(config.system)
-        train_bank = _bank(config, system, "train", log)
-        valid_bank = _bank(config, system, "valid", log)
+        train_bank = part_bank(config, system, "train", log)
+        valid_bank = part_bank(config, system, "valid", log)
         with Stop() as stop:
             return _train(config, out, system, train_bank, valid_bank, log, stop)
 
@@ -73,12 +73,12 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
             loss=config.loss,
             optimizer=optimizer,
             augmentation=config.augment,
-            length=_samples(config),
+            length=excerpt_samples(config),
             ema_decay=config.ema_decay,
         ),
         donate_argnums=0,
     )
-    read = config.augment.read_length(_samples(config))
+    read = config.augment.read_length(excerpt_samples(config))
     sources, count = config.system.sources, config.steps * config.batch_size
     examples = make_examples(train_bank, config.data, sources, config.seed, read, count)
     recordings = make_validation(valid_bank, config.data, sources)
@@ -88,7 +88,7 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
     def validate_if_due():
         due = number and (number % config.valid_every == 0 or number == config.steps)
         if due and notes["validated"] != number:
-            _validate(config, out, system, state, recordings, notes, log, stop)
+            validate_run(config, out, system, state, recordings, notes, log, stop)
 
     def save():
         log.flush()
@@ -102,7 +102,7 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
         batches(examples, config.batch_size, first, config.data.threads), first + 1
     ):
         state, metrics = step(state, place.batch(batch))
-        log.step(number, metrics, _names(train_bank, batch))
+        log.step(number, metrics, track_names(train_bank, batch))
         validate_if_due()
         if number % config.save_every == 0 or number == config.steps or stop:
             save()
@@ -134,23 +134,22 @@ class _Placement:
         return jax.tree.map(put, arrays)
 
 
-def _names(bank, batch):
+def track_names(bank, batch):
     """Names of the recordings of a batch."""
     return [bank.names[i] for i in batch["track"].ravel() if i >= 0]
 
 
-def _samples(config):
+def excerpt_samples(config):
     return round(config.data.seconds * config.system.sample_rate)
 
 
-def _bank(config, system, name, log):
+def part_bank(config, system, name, log):
     """Decode the recordings of one folder, and list what could not be used."""
     option = f"data.{name}"
-    folder = data_folder(getattr(config.data, name), option)
-    tracks = find_tracks(config.data, folder, system.config.sources, name)
+    tracks = find_part(config.data, system.config.sources, name)
     bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
     minutes = bank.lengths.sum() / bank.sample_rate / 60
-    log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes, from {folder}")
+    log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes")
     for line in bank.skipped:
         log.say(f"{option}: skipped {line}")
     return bank
@@ -196,7 +195,7 @@ def _fine_tuned(config, system, state, log):
     return dataclasses.replace(state, params=params, ema=ema, model_state=given["batch_stats"])
 
 
-def _validate(config, out, system, state, recordings, notes, log, stop):
+def validate_run(config, out, system, state, recordings, notes, log, stop):
     """Score the validation recordings; publish the model to ``best/`` when none was better."""
     number = int(state.step)
     result = validate(system, state.variables(), recordings, config.examples, stop)

@@ -20,6 +20,22 @@ _SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
 _VALID_SHARE = 0.08
 
 
+def find_part(config: DataConfig, sources: tuple[str, ...], part: Part) -> list[Track]:
+    """Return the recordings that a config trains or validates on, or those of its fold."""
+    if not config.folds:
+        folder = data_folder(getattr(config, part), f"data.{part}")
+        return find_tracks(config, folder, sources, part)
+    tracks = find_tracks(config, data_folder(config.train, "data.train"), sources, "train")
+    held_out = set()
+    for label in sources + ("",):
+        names = _shuffled({t.recording or t.name for t in tracks if t.label == label and not t.extra})
+        held_out |= {(label, name) for name in names[config.fold :: config.folds]}
+    valid = [t for t in tracks if (t.label, t.recording or t.name) in held_out and not t.extra]
+    if not valid or len(valid) == len(tracks):
+        raise UserError(f"data.folds={config.folds}: too many for the {len(tracks)} recordings there are")
+    return valid if part == "valid" else [t for t in tracks if t not in valid]
+
+
 def find_tracks(
     config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part = "train"
 ) -> list[Track]:
@@ -43,7 +59,10 @@ def stereo_pairs(config: DataConfig, folder: Path, sources: tuple[str, ...], par
     if missing:
         raise UserError(f"data.channels={config.channels}: lacks the source {missing[0]}")
     order = [config.channels.index(s) for s in sources]
-    return [Track(p.stem, tuple(((str(p), channel),) for channel in order)) for p in _audio(folder)]
+    return [
+        Track(p.stem, tuple(((str(p), channel),) for channel in order), recording=_recording(config, p))
+        for p in _audio(folder)
+    ]
 
 
 def song_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], part: Part) -> list[Track]:
@@ -130,8 +149,13 @@ def validation_recordings(recordings: list[str], share: float = _VALID_SHARE) ->
       >>> sorted(validation_recordings([f"clip{i}" for i in range(25)]))
       ['clip11', 'clip24']
     """
-    names = sorted(set(recordings), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    names = _shuffled(set(recordings))
     return set(names[: max(1, round(share * len(names)))]) if len(names) > 1 else set()
+
+
+def _shuffled(names):
+    """Names in an order of their own, the same in every run."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
 
 def _recording(config, path):

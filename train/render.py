@@ -28,8 +28,8 @@ from jaxsep.augment import augment
 from jaxsep.errors import UserError
 from train.bank import build_bank
 from train.batches import make_examples
-from train.config import TrainConfig, data_folder, load_config
-from train.recipes import find_tracks
+from train.config import TrainConfig, load_config
+from train.recipes import find_part
 
 _COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equaliser")
 
@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> int:
 def render(config: TrainConfig, count: int, out: Path, part="train", format: str = "wav") -> None:
     """Write ``count`` examples of a run below ``out``, those aside that are there already."""
     sources, rate = config.system.sources, config.system.sample_rate
-    folder = data_folder(getattr(config.data, part), f"data.{part}")
-    bank = build_bank(find_tracks(config.data, folder, sources, part), rate, config.data.cache)
+    bank = build_bank(find_part(config.data, sources, part), rate, config.data.cache)
     length = round(config.data.seconds * rate)
     read = config.augment.read_length(length)
     examples = make_examples(bank, config.data, sources, config.seed, read, count)

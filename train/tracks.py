@@ -16,8 +16,8 @@ from typing import get_args
 from jaxsep.errors import UserError
 from train.bank import build_bank
 from train.batches import section_starts
-from train.config import TrainConfig, data_folder, load_config
-from train.recipes import Part, find_tracks
+from train.config import TrainConfig, load_config
+from train.recipes import Part, find_part
 
 
 def main(arguments: list[str]) -> int:
@@ -49,8 +49,7 @@ def track_table(config: TrainConfig) -> list[dict]:
     data, sources, rate = config.data, config.system.sources, config.system.sample_rate
     rows = []
     for part in get_args(Part):
-        folder = data_folder(getattr(data, part), f"data.{part}")
-        bank = build_bank(find_tracks(data, folder, sources, part), rate, data.cache)
+        bank = build_bank(find_part(data, sources, part), rate, data.cache)
         excerpt, skip = round(data.seconds * rate), round(data.skip_seconds * rate)
         for track, length in zip(bank.tracks, bank.lengths.tolist(), strict=True):
             starts = section_starts(length, excerpt, skip, data.sections) / rate
