@@ -146,6 +146,7 @@ def test_folds_part_the_recordings_and_never_a_recording(config):
         dataclasses.replace(config.data, folds=3, fold=3)
 
 
+@pytest.mark.slow
 def test_every_fold_is_run_and_summed_up(config, tmp_path, capsys):
     config = dataclasses.replace(config, steps=2)
     assert sweep.sweep(config, {"seed": [0]}, 2, tmp_path / "sweep") == 0

@@ -1,7 +1,7 @@
 """Runs of one shape, that differ in seed and learning rate alone, trained as one program.
 
-The states of the runs are stacked and THE training step is mapped over them, so that small
-networks fill a device and everything is compiled once. The learning rate multiplies the update of
+The states of the runs are stacked and THE training step is mapped over them: small networks fill
+an accelerator, and everything is compiled once. The learning rate multiplies the update of
 an optimiser of rate 1, which Adam, AdamW, Adadelta and SGD all allow.
 """
 
@@ -65,7 +65,7 @@ class _Group:
         checkpoints = Checkpoints(_folder(self.outs), config.keep)
         states, first = self._start(checkpoints)
         rates = jnp.array([c.optimizer.learning_rate for c in self.configs], jnp.float32)
-        step = jax.jit(jax.vmap(make_step(config, self.system)), donate_argnums=0)
+        step = jax.jit(make_group_step(config, self.system), donate_argnums=0)
         for log in self.logs:
             log.start(first, config.steps)
         for number, (batch, names) in enumerate(self._batches(first), first + 1):
@@ -173,6 +173,17 @@ def make_step(config: TrainConfig, system: System):
         )
 
     return rated
+
+
+def make_group_step(config: TrainConfig, system: System):
+    """``(states, batches, learning rates) -> (states, metrics)`` of runs stacked on the first axis.
+
+    An accelerator computes them at once. A CPU takes them in turn, which its caches prefer.
+    """
+    step = make_step(config, system)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(step)
+    return lambda *stacked: jax.lax.map(lambda run: step(*run), stacked)
 
 
 def _folder(outs):
