@@ -125,6 +125,13 @@ def test_wrong_fields_and_values_are_named(values, part):
     assert part in str(error.value)
 
 
+def test_another_network_starts_from_its_own_options(config):
+    values = {"system.network.width": 5, "system.network.name": "lstm_mask"}
+    assert sweep.with_values(config, values).system.network.layers == 1
+    with pytest.raises(ValueError, match="config.system.network.name='other': expected one of|expected"):
+        sweep.with_values(config, values | {"system.network.name": "other"})
+
+
 @pytest.mark.parametrize("text", ["seed", "=1", "seed=", "seed={"])
 def test_wrong_axes_are_refused(text):
     with pytest.raises(UserError, match="--grid"):

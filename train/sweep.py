@@ -34,6 +34,9 @@ from jaxsep.system import System
 from jaxsep.training import init_state, make_batch, make_optimizer, train_step
 from train.config import TrainConfig, load_config
 
+#: Fields that choose one of several sets of options.
+_CHOICES = ("system.network.name", "system.codec.name")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -134,6 +137,8 @@ def combinations(grid: dict[str, list]) -> list[dict[str, Any]]:
 def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
     """Return ``config`` with the fields of dotted names changed.
 
+    Another network or codec (``system.network.name``) starts from its own defaults.
+
     Raises:
       ValueError: an unknown field, or a value that it refuses.
 
@@ -142,13 +147,15 @@ def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
       0.5
     """
     plain = to_dict(config)
-    for field, value in values.items():
+    for field, value in sorted(values.items(), key=lambda item: item[0] not in _CHOICES):
         *path, last = field.split(".")
-        place = plain
+        place: Any = plain
         for key in path:
             if not isinstance(place.get(key), dict):
                 raise ValueError(f"{field}: there is no such field")
             place = place[key]
+        if field in _CHOICES and place.get(last) != value:
+            place.clear()
         place[last] = value
     return from_dict(TrainConfig, plain, "config")
 
