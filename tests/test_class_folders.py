@@ -16,7 +16,7 @@ from train.bank import build_bank
 from train.batches import batches, make_examples, make_validation
 from train.config import DataConfig, MixingConfig, data_folder
 from train.mixtures import LEVEL_DB, resample_and_filter
-from train.recipes import find_tracks
+from train.recipes import find_part, find_tracks
 from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
 from train.sirens import KINDS, siren
 
@@ -110,6 +110,22 @@ def test_a_manifest_says_which_clips_train(folder, config, tmp_path):
     (tmp_path / "manifest.csv").write_text("file,part\na,b\n")
     with pytest.raises(UserError, match="columns path, split"):
         bank(config, "train", ("hum",))
+
+
+def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
+    write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
+    held_out = []
+    for fold in range(4):
+        folds = replace(config, folds=4, fold=fold, extra=(str(tmp_path),))
+        train, valid = (find_part(folds, CLASSES, p) for p in ("train", "valid"))
+        assert {t.label for t in train} == {t.label for t in valid} == set(CLASSES)
+        assert not {(t.label, t.recording) for t in train} & {(t.label, t.recording) for t in valid}
+        assert sum(t.extra for t in train) == 1
+        assert not any(t.extra for t in valid)
+        held_out += [t.name for t in valid]
+    assert sorted(held_out) == sorted(t.name for t in bank(config).tracks)
+    with pytest.raises(UserError, match=r"data\.folds=20: too many for the 18 recordings of"):
+        find_part(replace(config, folds=20), CLASSES, "train")
 
 
 def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path):

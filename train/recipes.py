@@ -27,13 +27,14 @@ def find_part(config: DataConfig, sources: tuple[str, ...], part: Part) -> list[
         return find_tracks(config, folder, sources, part)
     tracks = find_tracks(config, data_folder(config.train, "data.train"), sources, "train")
     held_out = set()
-    for label in sources + ("",):
+    for label in {t.label for t in tracks}:
         names = _shuffled({t.recording or t.name for t in tracks if t.label == label and not t.extra})
+        if len(names) < config.folds:
+            what = f"recordings of {label}" if label else "recordings"
+            raise UserError(f"data.folds={config.folds}: too many for the {len(names)} {what} there are")
         held_out |= {(label, name) for name in names[config.fold :: config.folds]}
-    valid = [t for t in tracks if (t.label, t.recording or t.name) in held_out and not t.extra]
-    if not valid or len(valid) == len(tracks):
-        raise UserError(f"data.folds={config.folds}: too many for the {len(tracks)} recordings there are")
-    return valid if part == "valid" else [t for t in tracks if t not in valid]
+    out = [not t.extra and (t.label, t.recording or t.name) in held_out for t in tracks]
+    return [t for t, is_out in zip(tracks, out, strict=True) if is_out == (part == "valid")]
 
 
 def find_tracks(
@@ -109,7 +110,8 @@ def class_folders(config: DataConfig, folder: Path, sources: tuple[str, ...], pa
             extra = data_folder(pattern, "data.extra")
             tracks += _clips(config, extra, sources, part, extra=True)
     for source in sources:
-        if all(t.label != source for t in tracks) and config.mixing.generated.get(source, 0) < 1:
+        needed = part == "valid" or config.mixing.generated.get(source, 0) < 1
+        if needed and all(t.label != source for t in tracks):
             raise UserError(
                 f"{folder}: no clip of the class {source} for data.{part}; expected files in "
                 f"{source}/, other names in data.files.{source}, or (without a manifest) enough "
