@@ -170,7 +170,7 @@ def _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log):
     if changes and not config.allow_changes:
         raise UserError(
             f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
-            "give another --out, or --allow-changes True"
+            "give another --out, or --allow-changes"
         )
     log.say(f"resuming at step {newest}")
     if saved["notes"]["data"]["valid"] == data["valid"]:
