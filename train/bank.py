@@ -24,6 +24,12 @@ class Track:
 
     name: str
     sources: tuple[tuple[tuple[str, int | None], ...], ...]
+    label: str = ""
+    """Its class, where each recording holds one source."""
+    recording: str = ""
+    """What it was cut from: its own name unless said otherwise."""
+    extra: bool = False
+    """From a folder of more clips for training."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Bank:
     sample_rate: int
     skipped: list[str]
     """One line for each recording that could not be used."""
+    tracks: list[Track]
+    """What each recording was decoded from."""
 
     def track(self, i: int) -> np.ndarray:
         """Recording i, ``(sources, samples)``."""
@@ -48,7 +56,10 @@ class Bank:
 
     def digest(self) -> str:
         """Return a short text that differs when the recordings' names or lengths do."""
-        text = json.dumps([self.names, self.lengths.tolist(), self.sample_rate])
+        known = [self.names, self.lengths.tolist(), self.sample_rate]
+        if any(track.label for track in self.tracks):
+            known.append([[t.label, t.recording] for t in self.tracks])
+        text = json.dumps(known)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def read(self, i: int, source: int, start: int, count: int) -> np.ndarray:
@@ -80,6 +91,7 @@ def build_bank(tracks: list[Track], sample_rate: int, cache, min_seconds: float 
         reasons = "\n  ".join(index["skipped"][:5])
         raise UserError(f"none of the {len(tracks)} recordings can be used:\n  {reasons}")
     lengths = np.array(index["lengths"])
+    by_name = {track.name: track for track in tracks}
     shape = (int(lengths.sum()), len(tracks[0].sources))
     return Bank(
         names=index["names"],
@@ -88,6 +100,7 @@ def build_bank(tracks: list[Track], sample_rate: int, cache, min_seconds: float 
         audio=np.memmap(audio_path, np.float32, "r", shape=shape),
         sample_rate=sample_rate,
         skipped=index["skipped"],
+        tracks=[by_name[name] for name in index["names"]],
     )
 
 

@@ -19,10 +19,10 @@ from jaxsep.store import Checkpoints, load_model, run_lock, save_model
 from jaxsep.system import System
 from jaxsep.training import init_state, make_optimizer, train_step
 from train.bank import build_bank
-from train.batches import Excerpts, batches
-from train.config import TrainConfig, changed_fields, data_folder
+from train.batches import batches, make_examples, make_validation
+from train.config import TrainConfig, changed_fields
 from train.log import Log
-from train.recipes import find_tracks
+from train.recipes import find_part
 from train.validate import validate
 
 
@@ -53,8 +53,8 @@ def run(config: TrainConfig) -> int:
     out = Path(config.out).expanduser()
     with run_lock(out), Log(out, config) as log:
         system = System(config.system)
-        train_bank = _bank(config, system, "train", log)
-        valid_bank = _bank(config, system, "valid", log)
+        train_bank = part_bank(config, system, "train", log)
+        valid_bank = part_bank(config, system, "valid", log)
         with Stop() as stop:
             return _train(config, out, system, train_bank, valid_bank, log, stop)
 
@@ -73,20 +73,22 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
             loss=config.loss,
             optimizer=optimizer,
             augmentation=config.augment,
-            length=_samples(config),
+            length=excerpt_samples(config),
             ema_decay=config.ema_decay,
         ),
         donate_argnums=0,
     )
-    read = config.augment.read_length(_samples(config))
-    excerpts = Excerpts(train_bank, config.data, config.seed, read, config.steps * config.batch_size)
+    read = config.augment.read_length(excerpt_samples(config))
+    sources, count = config.system.sources, config.steps * config.batch_size
+    examples = make_examples(train_bank, config.data, sources, config.seed, read, count)
+    recordings = make_validation(valid_bank, config.data, sources)
     number = first = int(state.step)
     log.start(first, config.steps)
 
     def validate_if_due():
         due = number and (number % config.valid_every == 0 or number == config.steps)
         if due and notes["validated"] != number:
-            _validate(config, out, system, state, valid_bank, notes, log, stop)
+            validate_run(config, out, system, state, recordings, notes, log, stop)
 
     def save():
         log.flush()
@@ -97,10 +99,10 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
         if notes["validated"] == first > 0:
             save()
     for number, batch in enumerate(
-        batches(excerpts, config.batch_size, first, config.data.threads), first + 1
+        batches(examples, config.batch_size, first, config.data.threads), first + 1
     ):
         state, metrics = step(state, place.batch(batch))
-        log.step(number, metrics, [train_bank.names[i] for i in batch["track"].ravel()])
+        log.step(number, metrics, track_names(train_bank, batch))
         validate_if_due()
         if number % config.save_every == 0 or number == config.steps or stop:
             save()
@@ -132,18 +134,22 @@ class _Placement:
         return jax.tree.map(put, arrays)
 
 
-def _samples(config):
+def track_names(bank, batch):
+    """Names of the recordings of a batch."""
+    return [bank.names[i] for i in batch["track"].ravel() if i >= 0]
+
+
+def excerpt_samples(config):
     return round(config.data.seconds * config.system.sample_rate)
 
 
-def _bank(config, system, name, log):
+def part_bank(config, system, name, log):
     """Decode the recordings of one folder, and list what could not be used."""
     option = f"data.{name}"
-    folder = data_folder(getattr(config.data, name), option)
-    tracks = find_tracks(config.data, folder, system.config.sources)
+    tracks = find_part(config.data, system.config.sources, name)
     bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
     minutes = bank.lengths.sum() / bank.sample_rate / 60
-    log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes, from {folder}")
+    log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes")
     for line in bank.skipped:
         log.say(f"{option}: skipped {line}")
     return bank
@@ -165,7 +171,7 @@ def _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log):
     if changes and not config.allow_changes:
         raise UserError(
             f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
-            "give another --out, or --allow-changes True"
+            "give another --out, or --allow-changes"
         )
     log.say(f"resuming at step {newest}")
     if saved["notes"]["data"]["valid"] == data["valid"]:
@@ -190,10 +196,10 @@ def _fine_tuned(config, system, state, log):
     return dataclasses.replace(state, params=params, ema=ema, model_state=given["batch_stats"])
 
 
-def _validate(config, out, system, state, bank, notes, log, stop):
+def validate_run(config, out, system, state, recordings, notes, log, stop):
     """Score the validation recordings; publish the model to ``best/`` when none was better."""
     number = int(state.step)
-    result = validate(system, state.variables(), bank, config.examples, stop)
+    result = validate(system, state.variables(), recordings, config.examples, stop)
     if result is None:
         return
     log.validation(number, result)
@@ -201,6 +207,8 @@ def _validate(config, out, system, state, bank, notes, log, stop):
     if notes["score"] is not None and result.score <= notes["score"]:
         return
     notes["score"] = result.score
-    scores = {stem: {"si_sdri": value, "tracks": len(bank.names)} for stem, value in result.mean.items()}
+    scores = {
+        stem: {"si_sdri": value, "tracks": len(recordings.names)} for stem, value in result.mean.items()
+    }
     info = {"name": out.name, "step": number, "scores": {"validation": scores}}
     save_model(out / "best", system, jax.device_get(state.variables()), info=info)

@@ -2,7 +2,8 @@
 
 Writes ``model.safetensors`` (float16), ``config.json`` and the card ``README.md``. ``--about`` is a
 YAML file with the entries ``description``, ``licence`` and ``card``; ``--scores`` a JSON file that
-``jaxsep evaluate --json`` wrote on the data that ``--data`` names.
+``jaxsep evaluate --json`` or ``python -m benchmarks.sounds RUN`` wrote on the data that ``--data``
+names.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def publish(run: str, folder: Path, about_path: Path, scores_path: str | None, d
     about = yaml.safe_load(about_path.read_text())
     scores = {}
     if scores_path:
-        summary = json.loads(Path(scores_path).read_text())["summary"]
+        summary = _summary(Path(scores_path), Path(run).name)
         scores = {
             data: {
                 stem: {k: round(v, 2) for k, v in row.items() if v is not None}
@@ -62,6 +63,16 @@ def publish(run: str, folder: Path, about_path: Path, scores_path: str | None, d
     parts = [f"# {folder.name}", about["card"].strip(), *_table(data, scores)]
     card = "\n\n".join([*parts, f"SHA-256 of model.safetensors: `{sha256}`"]) + "\n"
     (folder / "README.md").write_text(card)
+
+
+def _summary(path, name):
+    """Scores for each stem, of an evaluation or of the model of that name in a benchmark."""
+    found = json.loads(path.read_text())
+    if "summary" in found:
+        return found["summary"]
+    if name not in found["results"]:
+        raise UserError(f"{path}: holds no scores of {name}; run `python -m benchmarks.sounds` on it first")
+    return found["results"][name]
 
 
 def _table(data, scores):

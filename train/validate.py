@@ -11,7 +11,7 @@ import numpy as np
 from jaxsep.inference import separate_long
 from jaxsep.metrics import si_sdr
 from jaxsep.system import System
-from train.bank import Bank
+from train.batches import Recordings
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ def _separate(system: System, variables, windows):
 
 
 def validate(
-    system: System, variables, bank: Bank, examples: int = 0, stop: object = False
+    system: System, variables, recordings: Recordings, examples: int = 0, stop: object = False
 ) -> Validation | None:
-    """Separate every recording of ``bank`` and score it; None as soon as ``stop`` is true."""
+    """Separate every recording and score it; None as soon as ``stop`` is true."""
     rows, kept = [], {}
-    for i, name in enumerate(bank.names):
+    for i, name in enumerate(recordings.names):
         if stop:
             return None
-        sources = bank.track(i)
+        sources = recordings.track(i)
         mixture = sources.sum(axis=0)
         stems = separate_long(
             partial(_separate, system, variables),
@@ -53,7 +53,7 @@ def validate(
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
     values = np.array(rows)
     finite = np.isfinite(values)
-    weight = np.where(finite, bank.lengths[:, None], 0.0)
+    weight = np.where(finite, recordings.lengths[:, None], 0.0)
     mean = (np.where(finite, values, 0.0) * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)

@@ -1,0 +1,141 @@
+"""``python -m benchmarks.sounds MODEL [MODEL ...]``: SI-SDR of five classes on a fixed list.
+
+The list (benchmarks/lists/sounds_dev.csv) has 200 mixtures of development recordings, in FOLDER or
+``$JAXSEP_DATA/fiveclass``. Each class is scored where it sounds; beside the models stand the mixture
+as its own estimate and the ideal ratio mask. Intervals hold 95 % of 1000 draws of the recordings:
+there are only three of sirens and four of dogs, so theirs are wide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
+from jaxsep.errors import UserError
+from jaxsep.masks import wiener_mask
+from jaxsep.metrics import si_sdr
+from jaxsep.separator import Separator
+from jaxsep.spectral import istft, stft
+from train.config import data_folder
+
+_RESULTS = Path(__file__).parent / "results" / "sounds.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sounds", description=__doc__)
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="a shipped model's name, or a folder")
+    parser.add_argument("--data", default="$JAXSEP_DATA/fiveclass", metavar="FOLDER")
+    parser.add_argument("--json", default=str(_RESULTS))
+    options = parser.parse_args(arguments)
+    try:
+        bank = development_bank(str(data_folder(options.data, "data")))
+        separators = {_name(m): _separator(m) for m in options.models}
+        parts, drawn = read_list(bank), mixtures(bank)
+    except UserError as error:
+        print(f"benchmarks.sounds: {error}", file=sys.stderr)
+        return 2
+    sources = [drawn.render(p) for p in parts]
+    recordings = np.array([_recordings(bank, p) for p in parts])
+    path = Path(options.json)
+    before = json.loads(path.read_text())["results"] if path.exists() else {}
+    results = {}
+    for title, separate in {"mixture": _mixture, "ideal ratio mask": _oracle, **separators}.items():
+        scores = np.array([_score(separate, s) for s in sources])
+        results[title] = summarise(scores, recordings)
+        _say(title, results[title])
+    head = {
+        "command": "python -m benchmarks.sounds MODEL",
+        "list": "benchmarks/lists/sounds_dev.csv",
+        "mixtures": len(parts),
+        "seconds": SECONDS,
+        "unit": "dB; the interval is that of si_sdri",
+    }
+    path.write_text(json.dumps({**head, "results": {**before, **results}}, indent=2) + "\n")
+    return 0
+
+
+def summarise(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> dict[str, dict]:
+    """Means for each class and over the classes, with intervals by bootstrap over recordings.
+
+    Args:
+      scores: ``(mixtures, 2, sources)`` SI-SDR and its improvement, dB; NaN where a source is silent.
+      recordings: ``(mixtures, sources)`` names of the recordings.
+      draws: how often recordings are drawn again.
+    """
+    rng = np.random.default_rng(0)
+    rows: dict[str, dict] = {}
+    drawn = np.zeros((len(SOURCES), draws))
+    for s, source in enumerate(SOURCES):
+        active = np.isfinite(scores[:, :, s]).all(axis=1)
+        gained, names = scores[active, 1, s], recordings[active, s]
+        groups = [gained[names == name] for name in np.unique(names)]
+        total, count = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
+        chosen = rng.integers(len(groups), size=(draws, len(groups)))
+        drawn[s] = total[chosen].sum(axis=1) / count[chosen].sum(axis=1)
+        rows[source] = _row(scores[active, 0, s].mean(), gained.mean(), drawn[s])
+        rows[source] |= {"mixtures": int(active.sum()), "recordings": len(groups)}
+    value, gain = (float(np.mean([rows[s][figure] for s in SOURCES])) for figure in ("si_sdr", "si_sdri"))
+    rows["mean"] = _row(value, gain, drawn.mean(axis=0))
+    rows["mean"] |= {"mixtures": len(scores), "recordings": sum(rows[s]["recordings"] for s in SOURCES)}
+    return rows
+
+
+def _row(value, gained, drawn):
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    figures = {"si_sdr": value, "si_sdri": gained, "low": low, "high": high}
+    return {name: round(float(v), 2) for name, v in figures.items()}
+
+
+def _score(separate: Callable, sources):
+    mixture = sources.sum(axis=0)
+    before = np.asarray(si_sdr(sources, mixture[None]))
+    after = np.asarray(si_sdr(sources, separate(sources)))
+    return np.stack([after, after - before])
+
+
+def _mixture(sources):
+    return np.broadcast_to(sources.sum(axis=0), sources.shape)
+
+
+def _oracle(sources):
+    masked = wiener_mask(stft(sources, n_fft=1024), power=1.0) * stft(sources.sum(axis=0), n_fft=1024)
+    return np.asarray(istft(masked, length=sources.shape[-1]))
+
+
+def _separator(model):
+    separator = Separator.from_pretrained(model, windows=1)
+    if missing := [s for s in SOURCES if s not in separator.sources]:
+        raise UserError(f"{model}: has no stem {missing[0]} (its stems are {', '.join(separator.sources)})")
+
+    def separate(sources):
+        stems = separator(sources.sum(axis=0), RATE)
+        return np.stack([stems[s] for s in SOURCES])
+
+    return separate
+
+
+def _name(model):
+    return Path(model).name or str(model)
+
+
+def _recordings(bank, parts):
+    """The recording of each source's first clip."""
+    first = {p.source: bank.tracks[p.clip].recording for p in reversed(parts)}
+    return [first.get(s, "") for s in range(len(SOURCES))]
+
+
+def _say(title, rows):
+    print(f"{title}: SI-SDR (improvement, interval), dB")
+    for name, r in rows.items():
+        print(f"  {name:9} {r['si_sdr']:7.2f} ({r['si_sdri']:+.2f}, {r['low']:+.2f} to {r['high']:+.2f})")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

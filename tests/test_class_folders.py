@@ -1,0 +1,304 @@
+"""Examples overlaid of clips: a function of (seed, number), balanced, sounding, never leaking."""
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxsep.errors import UserError
+from train.bank import build_bank
+from train.batches import batches, make_examples, make_validation
+from train.config import DataConfig, MixingConfig, data_folder
+from train.mixtures import LEVEL_DB, resample_and_filter
+from train.recipes import find_part, find_tracks
+from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
+from train.sirens import KINDS, siren
+
+RATE = 4000
+CLASSES = ("hum", "click", "other")
+PITCH = {"hum": 200.0, "click": 500.0, "other": 900.0}
+
+
+def tone(name, seconds, k):
+    return 0.1 * np.sin(2 * np.pi * (PITCH[name] + 5 * k) * np.arange(round(seconds * RATE)) / RATE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """30 recordings of ``hum``, three excerpts each; 20 of ``click``, mostly silent; 20 of ``other``."""
+    folder = tmp_path_factory.mktemp("classes")
+    for name in CLASSES:
+        (folder / name).mkdir()
+    for k in range(30):
+        for part in range(3):
+            write(folder / "hum" / f"take{k}a-{part}.wav", tone("hum", 0.7 + 0.1 * part, k))
+    for k in range(20):
+        clip = tone("click", 2.0, k)
+        clip[2 * RATE // 5 :] *= 1e-4  # 80 % silence
+        write(folder / "click" / f"door{k}a.wav", clip)
+        write(folder / "other" / f"any{k}a.wav", tone("other", 1.5, k))
+    return folder
+
+
+def write(path, audio):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
+
+
+@pytest.fixture(scope="module")
+def config(folder, tmp_path_factory):
+    return DataConfig(
+        recipe="class_folders",
+        train=str(folder),
+        valid=str(folder),
+        cache=str(tmp_path_factory.mktemp("cache")),
+        seconds=0.5,
+        valid_mixtures=3,
+    )
+
+
+def bank(config, part="train", sources=CLASSES):
+    folder = data_folder(getattr(config, part), part)
+    return build_bank(find_tracks(config, folder, sources, part), RATE, config.cache)
+
+
+def examples(config, seed=0, count=40, length=2000, sources=CLASSES):
+    return make_examples(bank(config, sources=sources), config, sources, seed, length, count)
+
+
+def test_the_split_is_by_recording_whatever_the_files(config):
+    train, valid = (bank(config, part).tracks for part in ("train", "valid"))
+    assert len(train) + len(valid) == 130
+    for name, recordings in zip(CLASSES, (30, 20, 20), strict=True):
+        ours, theirs = ({t.recording for t in part if t.label == name} for part in (train, valid))
+        assert not ours & theirs
+        assert len(theirs) == round(0.08 * recordings)
+        assert len(ours) + len(theirs) == recordings
+
+
+def test_another_pattern_of_names_makes_other_recordings(config):
+    every = replace(config, recording=r"([a-z]+).*")
+    with pytest.raises(UserError, match=r"no clip of the class hum for data\.valid.*data\.recording"):
+        bank(every, "valid")
+
+
+def test_a_manifest_says_which_clips_train(folder, config, tmp_path):
+    rows = [
+        {"path": "hum/a.wav", "source_id": "one", "split": "train"},
+        {"path": "hum/b.wav", "source_id": "two", "split": "dev"},
+        {"path": "hum/c.wav", "source_id": "three", "split": "test"},
+        {"path": "deep/er/d.wav", "source_id": "one", "split": "train"},
+    ]
+    for k, row in enumerate(rows):
+        write(tmp_path / row["path"], tone("hum", 1.0, k))
+    with open(tmp_path / "manifest.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    config = replace(config, train=str(tmp_path), valid=str(tmp_path), files={"hum": ("hum/*", "deep/**/*")})
+    names = {p: [(t.name, t.recording) for t in bank(config, p, ("hum",)).tracks] for p in ("train", "valid")}
+    assert names == {
+        "train": [("deep/er/d.wav", "one"), ("hum/a.wav", "one")],
+        "valid": [("hum/b.wav", "two")],
+    }
+    (tmp_path / "manifest.csv").write_text("file,part\na,b\n")
+    with pytest.raises(UserError, match="columns path, split"):
+        bank(config, "train", ("hum",))
+
+
+def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
+    write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
+    held_out = []
+    for fold in range(4):
+        folds = replace(config, folds=4, fold=fold, extra=(str(tmp_path),))
+        train, valid = (find_part(folds, CLASSES, p) for p in ("train", "valid"))
+        assert {t.label for t in train} == {t.label for t in valid} == set(CLASSES)
+        assert not {(t.label, t.recording) for t in train} & {(t.label, t.recording) for t in valid}
+        assert sum(t.extra for t in train) == 1
+        assert not any(t.extra for t in valid)
+        held_out += [t.name for t in valid]
+    assert sorted(held_out) == sorted(t.name for t in bank(config).tracks)
+    with pytest.raises(UserError, match=r"data\.folds=20: too many for the 18 recordings of"):
+        find_part(replace(config, folds=20), CLASSES, "train")
+
+
+def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path):
+    write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
+    config = replace(config, extra=(str(tmp_path),), mixing=MixingConfig(extra_share=0.5))
+    assert sum(t.extra for t in bank(config, "valid").tracks) == 0
+    drawn = examples(config, count=400)
+    clips = [drawn.draw(i)[0].clip for i in range(400)]
+    share = np.mean([drawn.bank.tracks[clip].extra for clip in clips])
+    assert 0.4 < share < 0.6
+
+
+def test_a_mixture_is_a_function_of_seed_and_number(config):
+    first, again = examples(config), examples(config)
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = {int(i): again[int(i)]["sources"] for i in order}
+    for i in range(40):
+        np.testing.assert_array_equal(first[i]["sources"], shuffled[i])
+        assert first[i]["sources"].shape == (3, 2000)
+        assert first[i]["track"].shape == (4,)
+    assert not np.array_equal(examples(config, seed=1)[0]["sources"], shuffled[0])
+    whole = list(batches(first, 4, 0, threads=0))
+    for a, b in zip(batches(again, 4, 7, threads=3), whole[7:], strict=True):
+        np.testing.assert_array_equal(a["sources"], b["sources"])
+
+
+def test_recordings_are_drawn_alike_however_many_clips_they_have(folder, config, tmp_path):
+    """100 excerpts of one recording and one each of three others: each a quarter of the draws."""
+    for k in range(100):
+        write(tmp_path / "hum" / f"long-{k}.wav", tone("hum", 0.6, 0))
+    for name in ("b", "c", "d"):
+        write(tmp_path / "hum" / f"{name}.wav", tone("hum", 0.6, 1))
+    config = replace(config, train=str(tmp_path), valid=str(folder))
+    drawn = examples(config, count=800, sources=("hum",))
+    chosen = [drawn.bank.tracks[drawn.draw(i)[0].clip].recording for i in range(800)]
+    assert 0.2 < chosen.count("long") / 800 < 0.3
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 10_000), st.sampled_from([0.5, 1.7, 3.1]), st.floats(0.0, 6.0))
+def test_gains_are_in_range_and_silence_rare(folder, config, number, seconds, semitones):
+    """Clips of 0.7 to 2 s, cut or looped: levels within 5 dB, at most 30 % silence but in ``other``."""
+    config = replace(config, mixing=MixingConfig(speed_semitones=semitones))
+    drawn = examples(config, count=10_001, length=round(seconds * RATE))
+    parts = drawn.draw(number)
+    assert [p.source for p in parts] == [0, 1, 2, 2]
+    for part in parts:
+        assert abs(part.gain_db) <= 5
+        assert 2 ** (-semitones / 12) - 1e-9 <= part.speed <= 2 ** (semitones / 12) + 1e-9
+    sources = drawn.render(parts)
+    size = frame_length(RATE)
+    for part, audio in list(zip(parts, sources, strict=False))[:2]:
+        quiet = silent_frames(audio, RATE)
+        frames = len(audio) // size
+        assert quiet.sum() <= 0.3 * frames + 4  # frames cut by seams and the change of speed
+        level = 20 * np.log10(np.sqrt(np.mean(audio[np.repeat(~quiet, size).nonzero()] ** 2)))
+        assert level == pytest.approx(LEVEL_DB + part.gain_db, abs=1.5)
+
+
+def test_sources_sound_as_their_class(config):
+    drawn = examples(config)
+    for i in range(10):
+        for name, audio in zip(CLASSES, drawn[i]["sources"], strict=True):
+            peak = np.argmax(np.abs(np.fft.rfft(audio))) * RATE / len(audio)
+            assert PITCH[name] - 5 <= peak <= PITCH[name] + 160
+
+
+def test_sources_are_absent_as_often_as_asked_and_never_all(config):
+    drawn = examples(replace(config, mixing=MixingConfig(absent=0.4)), count=600)
+    present = np.array([np.any(drawn.track(i), axis=1) for i in range(600)])
+    assert np.all(present.any(axis=1))
+    np.testing.assert_allclose(1 - present.mean(axis=0), 0.4, atol=0.07)
+    assert all((drawn[i]["track"] >= 0).sum() == len(drawn.draw(i)) for i in range(20))
+
+
+def test_validation_is_the_same_for_every_seed_and_leaves_clips_as_they_are(config):
+    changed = replace(config, mixing=MixingConfig(low_pass=1.0, absent=0.5, generated={"hum": 1.0}))
+    valid = bank(config, "valid")
+    a, b = (make_validation(valid, c, CLASSES) for c in (config, changed))
+    assert len(a.names) == len(a.lengths) == 3
+    for i in range(3):
+        np.testing.assert_array_equal(a.track(i), b.track(i))
+        assert np.all(np.any(a.track(i), axis=1))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.0, 0.95), st.integers(1, 150))
+def test_pauses_are_shortened_to_the_rule(silent, share, frames):
+    silent = np.array(silent)
+    silent[len(silent) // 2] = False
+    kept = shorten_pauses(silent, share)
+    assert set(np.flatnonzero(~silent)) <= set(kept)
+    assert np.all(np.diff(kept) > 0)
+    assert silent[kept].mean() <= share + 1e-9
+    if silent.mean() <= share:
+        assert len(kept) == len(silent)
+    starts = sounding_starts(silent[kept], frames, share)
+    assert len(starts)
+    for start in starts:
+        excerpt = silent[kept][(start + np.arange(frames)) % len(kept)]
+        assert excerpt.mean() <= share + 1e-6
+
+
+@pytest.mark.parametrize(("speed", "cutoff"), [(1.25, 0.0), (0.875, 0.0), (1.0, 800.0), (1.5, 800.0)])
+def test_resampling_equals_scipy_in_the_middle(rng, speed, cutoff):
+    """Against a polyphase resampler and an ideal filter, on noise that neither aliases nor clips."""
+    from fractions import Fraction
+
+    import scipy.signal
+
+    sos = scipy.signal.butter(12, 500, fs=RATE, output="sos")
+    noise = scipy.signal.sosfiltfilt(sos, rng.standard_normal(9000)).astype(np.float32)
+    ours = resample_and_filter(noise, 6000, speed, cutoff, RATE)
+    ratio = Fraction(speed).limit_denominator(64)
+    theirs = scipy.signal.resample_poly(noise, ratio.denominator, ratio.numerator, window=("kaiser", 12.0))
+    if cutoff:
+        spectrum = np.fft.rfft(theirs)
+        frequency = np.fft.rfftfreq(len(theirs), 1 / RATE)
+        theirs = np.fft.irfft(spectrum / np.sqrt(1 + (frequency / cutoff) ** 32), len(theirs))
+    inside = slice(600, 5000)
+    np.testing.assert_allclose(ours[inside], theirs[inside], atol=0.01 * np.abs(noise).max())
+
+
+@pytest.mark.parametrize("seed", range(2 * len(KINDS)))
+def test_a_siren_is_finite_level_and_mostly_tonal(seed):
+    audio = siren(np.random.default_rng(seed), 2 * 8000, 8000)
+    assert audio.dtype == np.float32
+    assert np.isfinite(audio).all()
+    assert np.sqrt(np.mean(audio**2)) == pytest.approx(1.0, abs=1e-3)
+    frames = np.abs(np.fft.rfft(audio[: 15 * 1024].reshape(15, 1024) * np.hanning(1024))) ** 2
+    strongest = np.sort(frames, axis=1)[:, -60:].sum() / frames.sum()
+    assert strongest > 0.6  # noise has 0.3 there
+
+
+def test_generated_sirens_follow_from_the_seed(config):
+    config = replace(config, mixing=MixingConfig(generated={"hum": 1.0}))
+    a, b = examples(config), examples(config)
+    np.testing.assert_array_equal(a[3]["sources"], b[3]["sources"])
+    assert a.draw(3)[0].clip == -1
+    assert np.any(a[3]["sources"][0] != a[4]["sources"][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (dict(absent=1.0), "absent=1.0"),
+        (dict(max_silence=-0.1), "max_silence=-0.1"),
+        (dict(gain_db=70.0), "gain_db=70.0"),
+        (dict(generated={"hum": 2.0}), "generated.hum=2.0"),
+        (dict(overlay={"other": 0}), "overlay={'other': 0}"),
+    ],
+)
+def test_a_wrong_mixing_is_refused(options, part):
+    with pytest.raises(ValueError, match="expected") as error:
+        MixingConfig(**options)
+    assert part in str(error.value)
+
+
+def test_wrong_patterns_of_names_are_refused():
+    for pattern in ("(", "abc"):
+        with pytest.raises(ValueError, match="recording="):
+            DataConfig(recording=pattern)
+
+
+DATA = os.environ.get("JAXSEP_DATA")
+
+
+@pytest.mark.skipif(not DATA, reason="JAXSEP_DATA is not set: no real recordings")
+def test_real_clips_have_the_silence_that_their_manifest_states():
+    folder = Path(str(DATA)) / "fiveclass"
+    with open(folder / "manifest.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] == "dog"]
+    ours = [silent_frames(*soundfile.read(folder / row["path"])).mean() for row in rows]
+    stated = np.array([float(row["silence_ratio"]) for row in rows])
+    np.testing.assert_allclose(ours, stated, atol=0.05)  # stated for clips before their last trim
+    assert np.mean(ours) == pytest.approx(stated.mean(), abs=0.01)

@@ -1,0 +1,155 @@
+"""What is said of data: the audit of class folders, the fixed list of mixtures and its scores."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from benchmarks import sounds, sounds_list
+from jaxsep.codec import STFTCodec
+from jaxsep.errors import UserError
+from jaxsep.models import LSTMMaskConfig
+from jaxsep.store import load_model, save_model
+from jaxsep.system import System, SystemConfig
+from train import audit, publish
+
+RATE = 8000
+DATA = os.environ.get("JAXSEP_DATA")
+needs_data = pytest.mark.skipif(not DATA, reason="JAXSEP_DATA is not set: no real recordings")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """``a``: a clip, its copy, its copy in another format, level and rate, and another; ``b``: pauses."""
+    folder = tmp_path_factory.mktemp("audit")
+    rng = np.random.default_rng(0)
+    envelope = np.repeat(rng.uniform(0.02, 0.3, 20), RATE // 10)
+    clips = {name: envelope[::order] * noise(rng) for name, order in (("one", 1), ("two", -1))}
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    soundfile.write(folder / "a" / "one.wav", clips["one"], RATE)
+    soundfile.write(folder / "a" / "copy.wav", clips["one"], RATE)
+    soundfile.write(folder / "a" / "two.wav", clips["two"], RATE)
+    double = np.interp(np.arange(4 * RATE) / 2, np.arange(2 * RATE), clips["one"])
+    soundfile.write(folder / "a" / "louder.flac", 2 * double, 2 * RATE)
+    half = clips["two"].copy()
+    half[RATE:] *= 1e-4
+    soundfile.write(folder / "b" / "half.wav", half, RATE, subtype="FLOAT")
+    (folder / "b" / "broken.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def noise(rng):
+    """Noise below 1 kHz, so that resampling changes little."""
+    spectrum = np.fft.rfft(rng.standard_normal(2 * RATE))
+    spectrum[2000:] = 0
+    audio = np.fft.irfft(spectrum)
+    return audio / np.abs(audio).max()
+
+
+def test_duplicates_and_silence_are_counted(folder):
+    files, skipped = audit.audit(folder)
+    assert [line.split(":")[0] for line in skipped] == ["b/broken.wav"]
+    a, b, every = audit.table(files)
+    assert (a.label, a.files, a.recordings, a.identical, a.alike, a.silent_files) == ("a", 4, 4, 1, 2, 0)
+    assert a.minutes == pytest.approx(4 * 2 / 60, abs=0.01)
+    assert b.silence == pytest.approx(0.5, abs=0.03)
+    assert (b.silent_files, every.files, every.alike) == (1, 5, 2)
+    (group,) = audit.duplicates(files)
+    assert [f.path for f in group] == ["a/copy.wav", "a/louder.flac", "a/one.wav"]
+
+
+def test_the_audit_is_a_command(folder, tmp_path, capsys):
+    assert audit.main([str(folder), "--list", "--csv", str(tmp_path / "t.csv")]) == 0
+    said = capsys.readouterr()
+    assert "the same sound: a/copy.wav, a/louder.flac, a/one.wav" in said.out
+    assert "skipped b/broken.wav" in said.err
+    with open(tmp_path / "t.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["a", "b", "all"]
+    assert audit.main([str(tmp_path / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_scores_are_summed_up_over_active_sources():
+    rng = np.random.default_rng(0)
+    recordings = np.array([[f"{s}{i % 4}" for s in range(5)] for i in range(200)])
+    offset = np.array([int(r[0][-1]) for r in recordings])[:, None]  # recordings differ, mixtures do not
+    gained = 6.0 + offset + 0.1 * rng.standard_normal((200, 5))
+    scores = np.stack([gained - 7, gained], axis=1)
+    scores[:50, :, 2] = np.nan
+    rows = sounds.summarise(scores, recordings)
+    assert rows["dog"]["mixtures"] == 150
+    assert rows["siren"]["si_sdri"] == pytest.approx(gained[:, 1].mean(), abs=0.01)
+    assert rows["siren"]["si_sdr"] == pytest.approx(gained[:, 1].mean() - 7, abs=0.01)
+    for source in sounds_list.SOURCES:
+        row = rows[source]
+        assert row["low"] < row["si_sdri"] < row["high"]
+        assert 1.5 < row["high"] - row["low"] <= 3.1  # as wide as four recordings are, not 200 mixtures
+    assert rows["mean"]["high"] - rows["mean"]["low"] < rows["siren"]["high"] - rows["siren"]["low"]
+
+
+@needs_data
+def test_the_list_is_what_its_script_draws(tmp_path):
+    out = tmp_path / "list.csv"
+    assert sounds_list.main([str(Path(str(DATA)) / "fiveclass"), "-o", str(out)]) == 0
+    assert out.read_text() == sounds_list.LIST.read_text()
+
+
+@needs_data
+def test_the_list_renders_to_what_was_drawn():
+    bank = sounds_list.development_bank(str(Path(str(DATA)) / "fiveclass"))
+    drawn, parts = sounds_list.mixtures(bank), sounds_list.read_list(bank)
+    assert len(parts) == 200
+    for i in (0, 57, 199):
+        np.testing.assert_allclose(drawn.render(parts[i]), drawn.track(i), atol=2e-3)
+    assert all(bank.tracks[p.clip].label == sounds_list.SOURCES[p.source] for mix in parts for p in mix)
+    recordings = sounds._recordings(bank, parts[0])
+    assert recordings[1] == bank.tracks[parts[0][1].clip].recording
+
+
+@needs_data
+def test_the_oracle_scores_as_ideal_ratio_masks_do():
+    bank = sounds_list.development_bank(str(Path(str(DATA)) / "fiveclass"))
+    drawn, parts = sounds_list.mixtures(bank), sounds_list.read_list(bank)[:20]
+    gained = np.array([sounds._score(sounds._oracle, drawn.render(p))[1] for p in parts])
+    assert 12 < gained.mean() < 19
+    nothing = np.array([sounds._score(sounds._mixture, drawn.render(p)) for p in parts])
+    np.testing.assert_array_equal(nothing[:, 1], 0)
+    assert -9 < nothing[:, 0].mean() < -5
+
+
+def test_a_clip_that_is_missing_is_named(tmp_path):
+    listed = tmp_path / "list.csv"
+    listed.write_text("mixture,source,clip,start,gain_db\n3,dog,dog/x.wav,0.0,1.0\n")
+
+    class Bank:
+        names, sample_rate = ["dog/y.wav"], sounds_list.RATE
+        tracks = []
+
+    with pytest.raises(UserError, match=r"lack dog/x\.wav, which mixture 3 needs"):
+        sounds_list.read_list(Bank(), listed)
+
+
+def test_a_model_is_published_with_the_scores_of_the_benchmark(tmp_path, capsys):
+    config = SystemConfig(codec=STFTCodec(64, 16), network=LSTMMaskConfig(layers=1, width=4))
+    system = System(config)
+    save_model(tmp_path / "sounds", system, system.init(jax.random.key(0)), info={"step": 3})
+    row = {"si_sdr": 1.234, "si_sdri": 6.789, "low": 5.0, "high": 7.0, "mixtures": 200, "recordings": 3}
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"results": {"sounds": {"dog": row, "mean": row}}}))
+    card = Path(__file__).parent.parent / "train" / "cards" / "sounds.yaml"
+    out = tmp_path / "published"
+    given = [str(tmp_path / "sounds"), str(out), "--about", str(card), "--data", "200 mixtures"]
+    assert publish.main([*given, "--scores", str(scores)]) == 0
+    assert "| dog | 1.23 | 6.79 | 5.0 | 7.0 | 200 | 3 |" in (out / "README.md").read_text()
+    _, _, info = load_model(out)
+    assert info["scores"]["200 mixtures"]["mean"]["si_sdri"] == 6.79
+    scores.write_text(json.dumps({"results": {}}))
+    assert publish.main([*given, "--scores", str(scores)]) == 2
+    assert "holds no scores of sounds" in capsys.readouterr().err
