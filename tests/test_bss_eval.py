@@ -38,7 +38,8 @@ def close(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("sources", "samples", "colour"), [(2, 8000, 0.5), (3, 5000, 0.9), (2, 700, 0.0), (1, 3000, 0.5)]
+    ("sources", "samples", "colour"),
+    [(2, 8000, 0.5), (3, 5000, 0.9), pytest.param(2, 700, 0.0, marks=pytest.mark.slow), (1, 3000, 0.5)],
 )
 def test_sources_equal_mir_eval(rng, sources, samples, colour):
     s, e = mixed(rng, sources, samples, colour)

@@ -104,7 +104,13 @@ def spread(function, way):
 
 
 @pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
-@pytest.mark.parametrize(("network", "loss"), [("lstm_mask", "snr"), *((n, SMALL[n][2]) for n in SMALL)])
+@pytest.mark.parametrize(
+    ("network", "loss"),
+    [
+        ("lstm_mask", "snr"),
+        *(pytest.param(n, SMALL[n][2], marks=[pytest.mark.slow] * (n != "unet")) for n in SMALL),
+    ],
+)
 def test_gradient_is_the_same_on_four_devices(batch, way, network, loss):
     system = small_system(network)
     state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import lu_factor, lu_solve
 
 from jaxsep._rows import varying_as
 
@@ -97,8 +98,8 @@ class _Recursion(NamedTuple):
     """``(n, rows, 2 rows)``: forward, then backward."""
     errors: jax.Array
     """``(2, rows, rows)``: covariances of the forward and the backward prediction error."""
-    inverse: jax.Array
-    """``(2, rows, rows)``: of ``errors``."""
+    factors: tuple[jax.Array, jax.Array]
+    """Of ``errors``, to solve with."""
 
 
 def _levinson(lags, right):
@@ -106,12 +107,12 @@ def _levinson(lags, right):
     taps, rows, _ = lags.shape
     eye = jnp.eye(rows, dtype=lags.dtype)
     first = jnp.stack([lags[0], lags[0]])
-    inverse = _inverse(first)
+    factors = lu_factor(first)
     state = _Recursion(
-        (inverse[1] @ right[0])[None],
+        lu_solve(factors, jnp.stack([right[0], right[0]]))[:1],
         varying_as(jnp.concatenate([eye, eye], axis=1)[None], lags),
         first,
-        inverse,
+        factors,
     )
     backwards = jnp.swapaxes(jnp.flip(lags, 0), 0, 1).reshape(rows, taps * rows)
     backwards = jnp.pad(backwards, ((0, 0), (0, taps * rows)))
@@ -122,17 +123,17 @@ def _levinson(lags, right):
         known = jnp.concatenate([state.predictors[..., :rows], state.solution], axis=-1)
         error = window @ known.reshape(size * rows, -1)
         ahead = error[:, :rows]
-        to_forward, to_backward = state.inverse[0] @ ahead.T, state.inverse[1] @ ahead
+        to_forward, to_backward = lu_solve(state.factors, jnp.stack([ahead.T, ahead]))
         change = jnp.block([[eye, -to_forward], [-to_backward, eye]])
         delayed = jnp.pad(state.predictors[:-1, :, rows:], ((1, 0), (0, 0), (0, 0)))
         both = jnp.concatenate([state.predictors[..., :rows], delayed], axis=-1)
         predictors = (both.reshape(size * rows, -1) @ change).reshape(both.shape)
         errors = state.errors - jnp.stack([ahead.T @ to_backward, ahead @ to_forward])
-        inverse = _inverse(errors)
-        new = inverse[1] @ (right[n] - error[:, rows:])
+        factors = lu_factor(errors)
+        new = lu_solve(jax.tree.map(lambda x: x[1], factors), right[n] - error[:, rows:])
         added = predictors[..., rows:].reshape(size * rows, rows) @ new
         solution = state.solution + added.reshape(state.solution.shape)
-        return _Recursion(solution, predictors, errors, inverse)
+        return _Recursion(solution, predictors, errors, factors)
 
     done = 1
     stages = max(1, taps // _STAGE)
@@ -144,8 +145,3 @@ def _levinson(lags, right):
         )
         state, done = jax.lax.fori_loop(done, size, step, state), size
     return state.solution
-
-
-def _inverse(matrices):
-    """Inverses of small matrices ``(..., rows, rows)``."""
-    return 1 / matrices if matrices.shape[-1] == 1 else jnp.linalg.inv(matrices)
