@@ -33,7 +33,7 @@ def run(say) -> list[Result]:
         with jax.enable_x64(dtype == "float64"):
             pair = jax.device_put((s.astype(dtype), e.astype(dtype)))
         ours = partial(bss_eval_sources, *pair, dtype=dtype)
-        results += compare(f"bss_eval 5 x 66150, {dtype}", ours, peers, rounds=5, error=error)
+        results += compare(f"bss_eval 5 x 66150, {dtype}", ours, peers, rounds=3, error=error)
     batch = np.stack([s] * 16).astype(np.float32), np.stack([e] * 16).astype(np.float32)
     both = jax.device_put(np.stack(batch, axis=1))
     spread = over_devices(lambda both: bss_eval_sources(both[:, 0], both[:, 1]).sdr)

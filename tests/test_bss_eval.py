@@ -55,6 +55,18 @@ def test_sources_equal_mir_eval(rng, sources, samples, colour):
         assert scores.permutation.tolist() == list(order)
 
 
+def test_nearly_equal_and_nearly_silent_sources_equal_mir_eval(rng):
+    s, e = mixed(rng, 2, 8000)
+    for references in (np.stack([s[0], s[0] + 0.1 * s[1]]), np.stack([s[0], 1e-4 * s[1]])):
+        sdr, sir, _, order = judge("bss_eval_sources", references, e)
+        for dtype, tolerance in TOLERANCE.items():
+            scores = bss_eval_sources(references, e, dtype=dtype)
+            assert scores.condition < 1e5
+            close(scores.sdr, sdr, tolerance)
+            close(scores.sir, sir, tolerance)
+            assert scores.permutation.tolist() == list(order)
+
+
 def test_images_equal_mir_eval(rng):
     s, e = mixed(rng, 4, 6000)
     s, e = s.reshape(2, 2, -1), e.reshape(2, 2, -1)

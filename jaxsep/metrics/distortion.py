@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from jaxsep.metrics.toeplitz import solve_toeplitz, toeplitz_product
 
-#: Added to the diagonal of the normal equations, whose rows have unit energy.
-_LOADING = {"float32": 2.4e-6, "float64": 1e-12}
+#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding.
+_LOADING = {"float32": 0.03, "float64": 10.0}
 
 
 class Blocks(NamedTuple):
@@ -94,16 +94,17 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     lags = lags * scale[:, None] * scale
     right = right * scale[:, None]
     # Eigenvalues below the rounding of the correlations are noise, and may be negative.
-    loading = jnp.where(silent, 1.0, _LOADING[lags.dtype.name])
-    lags = lags.at[0].add(jnp.diag(loading))
+    spectra = jnp.fft.rfft(jnp.diagonal(lags, axis1=1, axis2=2), axis=1)
+    largest = jax.lax.stop_gradient(2 * jnp.max(jnp.sum(jnp.abs(spectra), axis=0)))
+    loading = _LOADING[lags.dtype.name] * jnp.finfo(lags.dtype).eps * largest
+    lags = lags.at[0].add(jnp.diag(jnp.where(silent, 1.0, loading)))
     probe = jnp.where(jax.random.bernoulli(jax.random.key(0), shape=right.shape[:2]), 1.0, -1.0)
     probe = jnp.where(silent, 0.0, probe).astype(lags.dtype)
     solved = solve_toeplitz(lags, jnp.concatenate([right, probe[..., None]], axis=-1))
     filters, answer = solved[..., :-1], solved[..., -1]
     # The probe's answer is at most the inverse of the smallest eigenvalue times as long.
     smallest = jnp.sqrt(jnp.sum(jnp.square(probe)) / jnp.sum(jnp.square(answer)))
-    spectra = jnp.fft.rfft(jnp.diagonal(lags, axis1=1, axis2=2), axis=1)
-    condition = 2 * jnp.max(jnp.sum(jnp.abs(spectra), axis=0)) / smallest
+    condition = largest / smallest
     # Its error is the square of the filters'.
     energy = jnp.sum(filters * (2 * right - toeplitz_product(lags, filters)), axis=(0, 1))
     return Filters(filters * scale[:, None], energy, jax.lax.stop_gradient(condition))
