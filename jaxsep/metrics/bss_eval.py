@@ -225,9 +225,9 @@ def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtyp
     if not frames:
         parts = None
         for start in starts:
-            both = [move(x, start - taps + 1, length + taps - 1) for x in (reference, estimate[order])]
+            a, b = (move(x, start - taps + 1, length + taps - 1)[:, :, None] for x in (reference, estimate))
             last = None if start + length >= samples else taps - 1 + length
-            more = _piece_energies(*(x[:, :, None] for x in both), fit, taps - 1, last)
+            more = _piece_energies(a, b[order], fit, taps - 1, last)
             parts = more if parts is None else jax.tree.map(jnp.add, parts, more)
     else:
         window, hop, count = frames
@@ -235,8 +235,8 @@ def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtyp
         groups = []
         for k in range(0, count, at_once):
             at = [[move(x, (k + i) * hop, window) for i in range(at_once)] for x in (reference, estimate)]
-            both = [jnp.stack(pieces, axis=2) for pieces in at]
-            groups.append(_piece_energies(both[0], both[1][order], fit, 0, None))
+            a, b = (jnp.stack(pieces, axis=2) for pieces in at)
+            groups.append(_piece_energies(a, b[order], fit, 0, None))
         parts = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[:, :count], *groups)
     return _scores(parts, moments, fit, images, bool(frames))
 
