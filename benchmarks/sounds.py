@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
+from jaxsep.baselines import oracle
 from jaxsep.errors import UserError
-from jaxsep.masks import wiener_mask
 from jaxsep.metrics import si_sdr
 from jaxsep.separator import Separator
-from jaxsep.spectral import istft, stft
 from train.config import data_folder
 
 _RESULTS = Path(__file__).parent / "results" / "sounds.json"
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> int:
     path = Path(options.json)
     before = json.loads(path.read_text())["results"] if path.exists() else {}
     results = {}
-    for title, separate in {"mixture": _mixture, "ideal ratio mask": _oracle, **separators}.items():
+    for title, separate in {"mixture": _mixture, "ideal ratio mask": _ideal, **separators}.items():
         scores = np.array([_score(separate, s) for s in sources])
         results[title] = summarise(scores, recordings)
         _say(title, results[title])
@@ -104,9 +103,8 @@ def _mixture(sources):
     return np.broadcast_to(sources.sum(axis=0), sources.shape)
 
 
-def _oracle(sources):
-    masked = wiener_mask(stft(sources, n_fft=1024), power=1.0) * stft(sources.sum(axis=0), n_fft=1024)
-    return np.asarray(istft(masked, length=sources.shape[-1]))
+def _ideal(sources):
+    return np.asarray(oracle(sources, "irm"))
 
 
 def _separator(model):

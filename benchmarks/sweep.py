@@ -36,7 +36,7 @@ def _case(layers, width):
         batch_size=_BATCH,
     )
     config = replace(config, optimizer=replace(config.optimizer, clip_norm=1.0))
-    system, step = System(config.system), make_step(config, System(config.system))
+    system, step = System(config.system), make_step(config)
     optimizer = make_rated_optimizer(config, 1.0)
     states = [init_state(system, optimizer, seed) for seed in range(_RUNS)]
     samples = round(_SECONDS * config.system.sample_rate)
@@ -44,7 +44,7 @@ def _case(layers, width):
     audio = rng.standard_normal((_RUNS, _BATCH, 2, samples)).astype(np.float32)
     batches = [make_batch(x) for x in audio]
     rates = jnp.array([1e-3, 3e-4, 1e-4, 3e-5])
-    one, every = jax.jit(step), jax.jit(make_group_step(config, system))
+    one, every = jax.jit(step), jax.jit(make_group_step(config))
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (states, batches)]
 
     def together():

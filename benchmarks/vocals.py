@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.audio import AudioWriter, read_audio, write_together
+from jaxsep.baselines import oracle
 from jaxsep.cli import main as jaxsep
-from jaxsep.masks import wiener_mask
-from jaxsep.spectral import istft, stft
 
 _RATE, _STEMS = 16000, ("accompaniment", "vocals")
 
@@ -62,11 +61,9 @@ def _prepare(clip, work):
     """Write the mixture, the references and the oracle's estimates of a clip."""
     sources = read_audio(clip, _RATE)
     mixture = sources.sum(axis=0)
-    spectra = stft(sources, n_fft=1024)
-    masked = wiener_mask(spectra) * stft(mixture, n_fft=1024)
-    oracle = np.asarray(istft(masked, length=len(mixture)))
+    ideal = np.asarray(oracle(sources, "wiener"))
     _write(work / "mixtures" / f"{clip.stem}.wav", mixture)
-    for stem, reference, estimate in zip(_STEMS, sources, oracle, strict=True):
+    for stem, reference, estimate in zip(_STEMS, sources, ideal, strict=True):
         _write(work / "references" / clip.stem / f"{stem}.wav", reference)
         _write(work / "oracle" / clip.stem / f"{stem}.wav", estimate)
 

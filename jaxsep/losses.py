@@ -134,14 +134,22 @@ def discriminative(estimate: jax.Array, reference: jax.Array, gamma: float = 0.5
       neural networks", ISMIR 2014, eq. 7 (there gamma = 0.05).
     """
     sources = estimate.shape[-3]
-    if not 0 <= gamma * (sources - 1) < 1:
-        raise ValueError(f"gamma={gamma}: expected 0 <= gamma < 1 / (sources - 1)={1 / (sources - 1)}")
+    check_gamma("gamma", gamma, sources)
     own = magnitude_mse(estimate, reference)
     if sources == 1:
         return own
     between = jnp.square(estimate[..., :, None, :, :] - reference[..., None, :, :, :])
     every = jnp.sum(jnp.mean(between, axis=(-2, -1)), axis=(-2, -1))
     return own - gamma * (every - own)
+
+
+def check_gamma(name: str, gamma: float, sources: int) -> None:
+    """Refuse a ``gamma`` with which :func:`discriminative` has no lower bound."""
+    if not 0 <= gamma * (sources - 1) < 1:
+        raise ValueError(
+            f"{name}={gamma}: has no lower bound with {sources} sources; "
+            f"expected 0 <= gamma < {1 / max(1, sources - 1):g}"
+        )
 
 
 def negative_si_sdr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8) -> jax.Array:

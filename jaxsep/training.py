@@ -97,11 +97,8 @@ def check_loss(loss: LossConfig, config: SystemConfig) -> None:
         )
     if loss.name == "mask_mse" and loss.target == "phase_sensitive" and codec.name == "mel":
         raise ValueError("loss.target='phase_sensitive': mel bands have no phase; take another target")
-    if loss.name == "discriminative" and not 0 <= loss.gamma * (len(config.sources) - 1) < 1:
-        raise ValueError(
-            f"loss.gamma={loss.gamma}: has no lower bound with {len(config.sources)} sources; "
-            f"expected 0 <= gamma < {1 / max(1, len(config.sources) - 1):g}"
-        )
+    if loss.name == "discriminative":
+        losses.check_gamma("loss.gamma", loss.gamma, len(config.sources))
 
 
 @partial(
@@ -264,8 +261,7 @@ def train_step(
 
 def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), length=None, axis_name=None):
     """Return the gradient of the weighted mean loss, the loss and the new model state."""
-    step_key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(step_key, i)))(batch["id"])
+    keys = example_keys(state.seed, state.step, batch["id"])
     length = length or batch["sources"].shape[-1]
     change = partial(augment, augmentation, length=length)
     sources = jax.vmap(lambda key, x: change(key, x))(keys[:, 0], batch["sources"])
@@ -293,6 +289,17 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
     (value, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     gradients = jax.tree.map(lambda g: _sum(g, axis_name), gradients)
     return gradients, _sum(value, axis_name), model_state
+
+
+def example_keys(seed, step, ids: jax.Array) -> jax.Array:
+    """Keys ``(batch, 2)`` of the examples ``ids`` of a step: for augmentation, and for the network.
+
+    Example:
+      >>> example_keys(0, 5, jnp.arange(4)).shape
+      (4, 2)
+    """
+    step_key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(step_key, i)))(ids)
 
 
 def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -19,8 +18,6 @@ from jaxsep.system import System, SystemConfig
 from train import audit, publish
 
 RATE = 8000
-DATA = os.environ.get("JAXSEP_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="JAXSEP_DATA is not set: no real recordings")
 
 
 @pytest.fixture(scope="module")
@@ -94,30 +91,26 @@ def test_scores_are_summed_up_over_active_sources():
     assert rows["mean"]["high"] - rows["mean"]["low"] < rows["siren"]["high"] - rows["siren"]["low"]
 
 
-@needs_data
-def test_the_list_is_what_its_script_draws(tmp_path):
+def test_the_list_is_what_its_script_draws(recordings, tmp_path):
     out = tmp_path / "list.csv"
-    assert sounds_list.main([str(Path(str(DATA)) / "fiveclass"), "-o", str(out)]) == 0
+    assert sounds_list.main([str(recordings / "fiveclass"), "-o", str(out)]) == 0
     assert out.read_text() == sounds_list.LIST.read_text()
 
 
-@needs_data
-def test_the_list_renders_to_what_was_drawn():
-    bank = sounds_list.development_bank(str(Path(str(DATA)) / "fiveclass"))
+def test_the_list_renders_to_what_was_drawn(recordings):
+    bank = sounds_list.development_bank(str(recordings / "fiveclass"))
     drawn, parts = sounds_list.mixtures(bank), sounds_list.read_list(bank)
     assert len(parts) == 200
     for i in (0, 57, 199):
         np.testing.assert_allclose(drawn.render(parts[i]), drawn.track(i), atol=2e-3)
     assert all(bank.tracks[p.clip].label == sounds_list.SOURCES[p.source] for mix in parts for p in mix)
-    recordings = sounds._recordings(bank, parts[0])
-    assert recordings[1] == bank.tracks[parts[0][1].clip].recording
+    assert sounds._recordings(bank, parts[0])[1] == bank.tracks[parts[0][1].clip].recording
 
 
-@needs_data
-def test_the_oracle_scores_as_ideal_ratio_masks_do():
-    bank = sounds_list.development_bank(str(Path(str(DATA)) / "fiveclass"))
+def test_the_oracle_scores_as_ideal_ratio_masks_do(recordings):
+    bank = sounds_list.development_bank(str(recordings / "fiveclass"))
     drawn, parts = sounds_list.mixtures(bank), sounds_list.read_list(bank)[:20]
-    gained = np.array([sounds._score(sounds._oracle, drawn.render(p))[1] for p in parts])
+    gained = np.array([sounds._score(sounds._ideal, drawn.render(p))[1] for p in parts])
     assert 12 < gained.mean() < 19
     nothing = np.array([sounds._score(sounds._mixture, drawn.render(p)) for p in parts])
     np.testing.assert_array_equal(nothing[:, 1], 0)

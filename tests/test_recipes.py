@@ -1,7 +1,6 @@
 """Songs in sections, pairs of two folders, their tables, and examples written as files."""
 
 import csv
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,6 @@ from train.config import DataConfig, TrainConfig, load_config
 from train.recipes import find_tracks
 
 RATE = 4000
-DATA = os.environ.get("JAXSEP_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="JAXSEP_DATA is not set: no real recordings")
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +222,6 @@ def test_the_table_of_tracks_says_files_and_sections(saved, tmp_path, capsys):
     assert capsys.readouterr().out == out.read_text()
 
 
-@needs_data
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
@@ -233,8 +229,8 @@ def test_the_table_of_tracks_says_files_and_sections(saved, tmp_path, capsys):
         ("duets_piano_violin", {"piano": ("piano.*",), "violin": ("violin.*",)}),
     ],
 )
-def test_real_songs_are_split_as_their_manifest_says(folder, files, cache):
-    where = str(Path(str(DATA)) / folder)
+def test_real_songs_are_split_as_their_manifest_says(recordings, folder, files, cache):
+    where = str(recordings / folder)
     config = DataConfig(recipe="song_folders", train=where, valid=where, files=files, cache=cache)
     with open(Path(where) / "manifest.csv", newline="") as file:
         stated = {row["source_id"]: row["split"] for row in csv.DictReader(file)}
@@ -243,9 +239,8 @@ def test_real_songs_are_split_as_their_manifest_says(folder, files, cache):
         assert found == {recording for recording, s in stated.items() if s == split}
 
 
-@needs_data
-def test_real_instruments_are_mixed_pairwise(cache):
-    where = str(Path(str(DATA)) / "solo_instruments")
+def test_real_instruments_are_mixed_pairwise(recordings, cache):
+    where = str(recordings / "solo_instruments")
     config = DataConfig(recipe="two_folders", train=where, valid=where, cache=cache)
     sources = ("violin", "cello")
     examples = make_examples(bank(config, sources=sources), config, sources, 0, RATE, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import yaml
 from jaxsep.augment import AugmentConfig
 from jaxsep.config import from_dict
 from jaxsep.errors import UserError
-from jaxsep.system import SystemConfig
+from jaxsep.system import System, SystemConfig
 from jaxsep.training import LossConfig, OptimizerConfig, check_loss
 
 
@@ -173,6 +174,26 @@ class TrainConfig:
             raise ValueError(f"ema_decay={self.ema_decay}: expected 0 or more and less than 1")
         check_loss(self.loss, self.system)
 
+    @property
+    def excerpt_samples(self) -> int:
+        """Samples of a training excerpt."""
+        return round(self.data.seconds * self.system.sample_rate)
+
+    @property
+    def read_samples(self) -> int:
+        """Samples to read of one, so that augmentation leaves as many."""
+        return self.augment.read_length(self.excerpt_samples)
+
+    def step_options(self) -> dict:
+        """Arguments of :func:`jaxsep.training.train_step`, its optimiser aside."""
+        return {
+            "system": System(self.system),
+            "loss": self.loss,
+            "augmentation": self.augment,
+            "length": self.excerpt_samples,
+            "ema_decay": self.ema_decay,
+        }
+
 
 def load_config(path: str, overrides: list[str]) -> TrainConfig:
     """Read a YAML config and the command line's overrides; unknown keys are errors."""
@@ -197,6 +218,12 @@ def load_config(path: str, overrides: list[str]) -> TrainConfig:
         prog=f"python -m train {path}",
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """A script's own options, and the overrides of the config behind ``--``."""
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    return parser.parse_args(arguments[:place]), arguments[place + 1 :]
 
 
 def data_folder(pattern: str, option: str) -> Path:

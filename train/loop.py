@@ -66,21 +66,9 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
     place = _Placement(config.batch_size)
     state, notes = _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log)
     state = place.state(state)
-    step = jax.jit(
-        partial(
-            train_step,
-            system=system,
-            loss=config.loss,
-            optimizer=optimizer,
-            augmentation=config.augment,
-            length=excerpt_samples(config),
-            ema_decay=config.ema_decay,
-        ),
-        donate_argnums=0,
-    )
-    read = config.augment.read_length(excerpt_samples(config))
+    step = jax.jit(partial(train_step, optimizer=optimizer, **config.step_options()), donate_argnums=0)
     sources, count = config.system.sources, config.steps * config.batch_size
-    examples = make_examples(train_bank, config.data, sources, config.seed, read, count)
+    examples = make_examples(train_bank, config.data, sources, config.seed, config.read_samples, count)
     recordings = make_validation(valid_bank, config.data, sources)
     number = first = int(state.step)
     log.start(first, config.steps)
@@ -137,10 +125,6 @@ class _Placement:
 def track_names(bank, batch):
     """Names of the recordings of a batch."""
     return [bank.names[i] for i in batch["track"].ravel() if i >= 0]
-
-
-def excerpt_samples(config):
-    return round(config.data.seconds * config.system.sample_rate)
 
 
 def part_bank(config, system, name, log):

@@ -26,9 +26,10 @@ import numpy as np
 from jaxsep.audio import OUTPUT_FORMATS, AudioWriter, write_together
 from jaxsep.augment import augment
 from jaxsep.errors import UserError
+from jaxsep.training import example_keys
 from train.bank import build_bank
 from train.batches import make_examples
-from train.config import TrainConfig, load_config
+from train.config import TrainConfig, load_config, parse_with_overrides
 from train.recipes import find_part
 
 _COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equaliser")
@@ -46,12 +47,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-o", "--out", required=True, metavar="FOLDER")
     parser.add_argument("--part", choices=("train", "valid"), default="train", help="recordings to use")
     parser.add_argument("--format", choices=OUTPUT_FORMATS, default="wav")
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:place])
+    options, overrides = parse_with_overrides(parser, arguments)
     try:
         if options.count < 1:
             raise UserError(f"--count {options.count}: expected at least 1")
-        config = load_config(options.config, arguments[place + 1 :])
+        config = load_config(options.config, overrides)
         render(config, options.count, Path(options.out), options.part, options.format)
     except (UserError, OSError) as error:
         print(f"train.render: {error}", file=sys.stderr)
@@ -63,10 +63,8 @@ def render(config: TrainConfig, count: int, out: Path, part="train", format: str
     """Write ``count`` examples of a run below ``out``, those aside that are there already."""
     sources, rate = config.system.sources, config.system.sample_rate
     bank = build_bank(find_part(config.data, sources, part), rate, config.data.cache)
-    length = round(config.data.seconds * rate)
-    read = config.augment.read_length(length)
-    examples = make_examples(bank, config.data, sources, config.seed, read, count)
-    change = jax.jit(partial(_augmented, config, length))
+    examples = make_examples(bank, config.data, sources, config.seed, config.read_samples, count)
+    change = jax.jit(partial(_augmented, config))
     (out / "mixtures").mkdir(parents=True, exist_ok=True)
     with open(out / "examples.csv", "w", newline="") as file:
         table = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
@@ -80,11 +78,11 @@ def render(config: TrainConfig, count: int, out: Path, part="train", format: str
                 _write(out, name, dict(zip(sources, audio, strict=True)), rate, format)
 
 
-def _augmented(config, length, i, sources):
+def _augmented(config, i, sources):
     """Augment example ``i`` as the training step that meets it does."""
     step, place = i // config.batch_size, i % config.batch_size
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), step), place)
-    return augment(config.augment, jax.random.split(key)[0], sources, length=length)
+    key = example_keys(config.seed, step, place[None])[0, 0]
+    return augment(config.augment, key, sources, length=config.excerpt_samples)
 
 
 def _write(out, name, stems, rate, format):

@@ -30,9 +30,8 @@ import yaml
 
 from jaxsep.config import from_dict, to_dict
 from jaxsep.errors import UserError
-from jaxsep.system import System
 from jaxsep.training import init_state, make_batch, make_optimizer, train_step
-from train.config import TrainConfig, load_config
+from train.config import TrainConfig, load_config, parse_with_overrides
 
 #: Fields that choose one of several sets of options.
 _CHOICES = ("system.network.name", "system.codec.name")
@@ -70,10 +69,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folds", type=int, default=0, metavar="K", help="cross-validation")
     parser.add_argument("--together", action="store_true", help="train runs of one shape as one program")
     parser.add_argument("-o", "--out", required=True, metavar="FOLDER")
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:place])
+    options, overrides = parse_with_overrides(parser, arguments)
     try:
-        config = load_config(options.config, arguments[place + 1 :])
+        config = load_config(options.config, overrides)
         grid = dict(parse_axis(text) for text in options.grid)
         return sweep(config, grid, options.folds, Path(options.out), options.together)
     except UserError as error:
@@ -162,18 +160,16 @@ def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
 
 def why_impossible(config: TrainConfig) -> str:
     """Trace a training step without computing it; return what is wrong with its shapes, or nothing."""
-    system = System(config.system)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    length = round(config.data.seconds * config.system.sample_rate)
-    read = config.augment.read_length(length)
+    options = config.step_options()
 
     def step(sources):
-        state = init_state(system, optimizer, ema=config.ema_decay > 0)
-        options = dict(system=system, loss=config.loss, optimizer=optimizer, length=length)
-        return train_step(state, make_batch(sources), augmentation=config.augment, **options)
+        state = init_state(options["system"], optimizer, ema=config.ema_decay > 0)
+        return train_step(state, make_batch(sources), optimizer=optimizer, **options)
 
+    shape = (1, len(config.system.sources), config.read_samples)
     try:
-        jax.eval_shape(step, jax.ShapeDtypeStruct((1, len(config.system.sources), read), np.float32))
+        jax.eval_shape(step, jax.ShapeDtypeStruct(shape, np.float32))
     except Exception as error:  # what a network raises at shapes that cannot be is its library's affair
         return " ".join(str(error).split())[:300] or type(error).__name__
     return ""

@@ -26,7 +26,7 @@ from jaxsep.training import init_state, make_optimizer, train_step
 from train.batches import batches, make_examples, make_validation
 from train.config import TrainConfig
 from train.log import Log
-from train.loop import Stop, excerpt_samples, part_bank, track_names, validate_run
+from train.loop import Stop, part_bank, track_names, validate_run
 
 
 def run_together(configs: list[TrainConfig]) -> tuple[int, dict[str, str]]:
@@ -65,7 +65,7 @@ class _Group:
         checkpoints = Checkpoints(_folder(self.outs), config.keep)
         states, first = self._start(checkpoints)
         rates = jnp.array([c.optimizer.learning_rate for c in self.configs], jnp.float32)
-        step = jax.jit(make_group_step(config, self.system), donate_argnums=0)
+        step = jax.jit(make_group_step(config), donate_argnums=0)
         for log in self.logs:
             log.start(first, config.steps)
         for number, (batch, names) in enumerate(self._batches(first), first + 1):
@@ -102,13 +102,12 @@ class _Group:
     def _batches(self, first) -> Iterator[tuple[dict, list]]:
         """The runs' batches of each step, stacked, and the names of their recordings."""
         config = self.config
-        length = config.augment.read_length(excerpt_samples(config))
         sources, count = config.system.sources, config.steps * config.batch_size
         seeds = list(dict.fromkeys(c.seed for c in self.configs))
         places = [seeds.index(c.seed) for c in self.configs]
         streams = [
             batches(
-                make_examples(self.train_bank, config.data, sources, seed, length, count),
+                make_examples(self.train_bank, config.data, sources, seed, config.read_samples, count),
                 config.batch_size,
                 first,
                 config.data.threads,
@@ -156,31 +155,22 @@ def make_rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformat
     return optax.chain(unit, optax.scale(rate))
 
 
-def make_step(config: TrainConfig, system: System):
+def make_step(config: TrainConfig):
     """``(state, batch, learning rate) -> (state, metrics)`` of one run."""
-    length = excerpt_samples(config)
+    options = config.step_options()
 
     def rated(state, batch, rate):
-        return train_step(
-            state,
-            batch,
-            system=system,
-            loss=config.loss,
-            optimizer=make_rated_optimizer(config, rate),
-            augmentation=config.augment,
-            length=length,
-            ema_decay=config.ema_decay,
-        )
+        return train_step(state, batch, optimizer=make_rated_optimizer(config, rate), **options)
 
     return rated
 
 
-def make_group_step(config: TrainConfig, system: System):
+def make_group_step(config: TrainConfig):
     """``(states, batches, learning rates) -> (states, metrics)`` of runs stacked on the first axis.
 
     An accelerator computes them at once. A CPU takes them in turn, which its caches prefer.
     """
-    step = make_step(config, system)
+    step = make_step(config)
     if jax.default_backend() != "cpu":
         return jax.vmap(step)
     return lambda *stacked: jax.lax.map(lambda run: step(*run), stacked)

@@ -16,7 +16,7 @@ from typing import get_args
 from jaxsep.errors import UserError
 from train.bank import build_bank
 from train.batches import section_starts
-from train.config import TrainConfig, load_config
+from train.config import TrainConfig, load_config, parse_with_overrides
 from train.recipes import Part, find_part
 
 
@@ -29,10 +29,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("config", metavar="CONFIG")
     parser.add_argument("-o", "--out", metavar="FILE.csv", help="write the table here instead of printing it")
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:place])
+    options, overrides = parse_with_overrides(parser, arguments)
     try:
-        rows = track_table(load_config(options.config, arguments[place + 1 :]))
+        rows = track_table(load_config(options.config, overrides))
         if options.out:
             with open(options.out, "w", newline="") as file:
                 _write(rows, file)
@@ -50,7 +49,7 @@ def track_table(config: TrainConfig) -> list[dict]:
     rows = []
     for part in get_args(Part):
         bank = build_bank(find_part(data, sources, part), rate, data.cache)
-        excerpt, skip = round(data.seconds * rate), round(data.skip_seconds * rate)
+        excerpt, skip = config.excerpt_samples, round(data.skip_seconds * rate)
         for track, length in zip(bank.tracks, bank.lengths.tolist(), strict=True):
             starts = section_starts(length, excerpt, skip, data.sections) / rate
             row = {"part": part, "track": track.name, "recording": track.recording or track.name}

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxsep.inference import separate_long
-from jaxsep.metrics import si_sdr
+from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
 from train.batches import Recordings
 
@@ -48,12 +48,9 @@ def validate(
             segment=system.segment,
             overlap=system.overlap,
         )[:, 0]
-        rows.append(np.asarray(si_sdr(sources, stems)) - np.asarray(si_sdr(sources, mixture[None])))
+        rows.append(np.asarray(si_sdr_improvement(sources, stems, mixture)))
         if i < examples:
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
-    values = np.array(rows)
-    finite = np.isfinite(values)
-    weight = np.where(finite, recordings.lengths[:, None], 0.0)
-    mean = (np.where(finite, values, 0.0) * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1)
+    mean = np.nan_to_num(weighted_mean(np.array(rows).T, recordings.lengths.astype(float)))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)

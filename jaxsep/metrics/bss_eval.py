@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -34,8 +34,8 @@ class BSSEval(NamedTuple):
     permutation: jax.Array
     """``(..., sources)`` int32: the estimate that belongs to each reference."""
     condition: jax.Array
-    """``(...,)``: lower bound of the condition of the equations. Above 1e5 scores in float32 may be
-    wrong by more than 1e-3 dB: ask for float64."""
+    """``(...,)``: estimate of the condition of the equations. Above 1e5 scores in float32 may be wrong
+    by more than 1e-3 dB: ask for float64."""
 
 
 def bss_eval_sources(
@@ -215,20 +215,21 @@ def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtyp
         room = ((0, 0), (0, 0), (before, count - before - inside.shape[-1]))
         return jnp.asarray(np.pad(inside, room), dtype) * scale
 
-    moments = None
-    for start in starts:
-        both = [move(x, start - taps + 1, length + taps - 1) for x in (reference, estimate)]
-        more = _piece_moments(*both, taps)
-        moments = more if moments is None else jax.tree.map(jnp.add, moments, more)
+    def whole(start):
+        """Both signals from ``start``, behind the samples before it that filters reach."""
+        return (move(x, start - taps + 1, length + taps - 1) for x in (reference, estimate))
+
+    moments = reduce(_add, (_piece_moments(*whole(start), taps) for start in starts))
     fit = _piece_fit(moments, channels, permute)
     order = np.asarray(fit.order)
+
+    def energies(start):
+        a, b = (x[:, :, None] for x in whole(start))
+        last = None if start + length >= samples else taps - 1 + length
+        return _piece_energies(a, b[order], fit, taps - 1, last)
+
     if not frames:
-        parts = None
-        for start in starts:
-            a, b = (move(x, start - taps + 1, length + taps - 1)[:, :, None] for x in (reference, estimate))
-            last = None if start + length >= samples else taps - 1 + length
-            more = _piece_energies(a, b[order], fit, taps - 1, last)
-            parts = more if parts is None else jax.tree.map(jnp.add, parts, more)
+        parts = reduce(_add, map(energies, starts))
     else:
         window, hop, count = frames
         at_once = max(1, length // window)
@@ -239,6 +240,10 @@ def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtyp
             groups.append(_piece_energies(a, b[order], fit, 0, None))
         parts = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[:, :count], *groups)
     return _scores(parts, moments, fit, images, bool(frames))
+
+
+def _add(a, b):
+    return jax.tree.map(jnp.add, a, b)
 
 
 def _scale(peak):
@@ -268,12 +273,12 @@ def _fit(moments, channels, permute):
     if sources == 1:
         own = jax.tree.map(lambda x: x[None], every)
     else:
-        columns = jnp.arange(lags.shape[1]) if permute else None
-        own = jax.vmap(
-            lambda rows: fit_filters(
-                lags[:, rows[:, None], rows], right[:, rows[:, None], rows if columns is None else columns]
-            )
-        )(at)
+
+        def alone(rows):
+            wanted = right if permute else right[..., rows]
+            return fit_filters(lags[:, rows[:, None], rows], wanted[:, rows])
+
+        own = jax.vmap(alone)(at)
     order, taps = jnp.arange(sources), own.taps
     if permute and sources > 1:
         target = own.energy.reshape(sources, sources, channels).sum(-1)
