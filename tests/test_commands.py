@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import mir_eval
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import soundfile
 from jaxsep.cli import main
 from jaxsep.evaluation import FIGURES, folders, score_track, summarise
 from jaxsep.examples import song
+from jaxsep.models import LSTMMaskConfig
 from jaxsep.separator import Separator
+from jaxsep.store import save_model
+from jaxsep.system import System, SystemConfig
 
 
 def test_the_demo_improves_every_stem(tmp_path, capsys):
@@ -190,6 +194,29 @@ def test_resuming_scores_only_what_is_new(tmp_path, rng, monkeypatch):
     assert len(scored) == 1
     assert second["tracks"]["x"] == first["tracks"]["x"]
     assert second["tracks"]["y"]["a"]["sdr"] > first["tracks"]["y"]["a"]["sdr"]
+
+
+def test_resuming_says_again_what_is_wrong(tmp_path, rng, capsys):
+    write_tracks(tmp_path / "r", {"x": {k: rng.standard_normal((1, 2000)) for k in "ab"}})
+    write_tracks(tmp_path / "e", {"x": {"a": rng.standard_normal((1, 2000))}})
+    command = ["evaluate", str(tmp_path / "r"), str(tmp_path / "e"), "--json", str(tmp_path / "s.json")]
+    for _ in range(2):
+        assert main([*command, "--resume"]) == 2
+        assert "no estimate of b" in capsys.readouterr().err
+
+
+def test_resuming_scores_a_model_trained_anew_again(tmp_path, rng):
+    write_tracks(tmp_path / "r", {"x": {k: rng.standard_normal((1, 2000)) for k in "ab"}})
+    command = ["evaluate", "-q", str(tmp_path / "r"), "--json", str(tmp_path / "s.json"), "--resume"]
+    scores = []
+    for seed in range(2):
+        system = System(
+            SystemConfig(sources=("a", "b"), residual="b", network=LSTMMaskConfig(layers=1, width=4))
+        )
+        save_model(tmp_path / "m", system, system.init(jax.random.key(seed)))
+        assert main([*command, "-m", str(tmp_path / "m")]) == 0
+        scores.append(json.loads((tmp_path / "s.json").read_text())["tracks"]["x"]["a"]["sdr"])
+    assert scores[0] != scores[1]
 
 
 def test_frames_are_scored_as_images(tmp_path, rng, capsys):

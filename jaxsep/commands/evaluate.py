@@ -13,8 +13,8 @@ from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
 from jaxsep.errors import UserError
 from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
-from jaxsep.separator import Separator
-from jaxsep.store import write_atomically
+from jaxsep.separator import Separator, find_model
+from jaxsep.store import read_info, write_atomically
 
 #: Seconds between two writings of scores on the way.
 _EVERY = 5.0
@@ -41,6 +41,7 @@ def evaluate(options) -> int:
         options.references,
         estimates,
         name=name,
+        version=str(read_info(find_model(options.model)).get("sha256")) if options.model else "",
         jobs=options.jobs,
         window=options.window,
         hop=options.hop,

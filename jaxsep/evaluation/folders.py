@@ -39,6 +39,7 @@ def evaluate_folders(
     estimates: str | Path | Estimator,
     *,
     name: str = "",
+    version: str = "",
     jobs: int = 1,
     window: float | None = None,
     hop: float | None = None,
@@ -50,7 +51,7 @@ def evaluate_folders(
     Args:
       references: a folder of ``TRACK/STEM.*`` files, whose sum is the track's mixture.
       estimates: such a folder, or a function from references to estimates.
-      name: of that function, for the digests.
+      name, version: of that function; what another version made is not taken from ``known``.
       jobs: tracks scored at once.
       window, hop: seconds of the frames to score one by one and between their starts; None for the
         whole.
@@ -68,7 +69,9 @@ def evaluate_folders(
         wanted = {t: stems for t, stems in wanted.items() if t in found}
 
     def score(track):
-        digest = _digest([*wanted[track].values(), *found.get(track, {}).values()], name, window, hop)
+        digest = _digest(
+            [*wanted[track].values(), *found.get(track, {}).values()], name + version, window, hop
+        )
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]
@@ -81,7 +84,8 @@ def evaluate_folders(
             result.problems += lines
             if rows:
                 result.tracks[running[future]] = rows
-                result.inputs[running[future]] = digest
+                if not lines:  # what went wrong is said again
+                    result.inputs[running[future]] = digest
             progress(result)
     result.tracks = {track: result.tracks[track] for track in wanted if track in result.tracks}
     if not result.tracks:
