@@ -1,4 +1,4 @@
-"""Figures, and a page to listen to: one self-contained HTML file."""
+"""A page to listen to: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -11,73 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.spectral import amplitude_to_db, stft
-from jaxsep.store import write_atomically
-
-
-@dataclass(frozen=True)
-class Sound:
-    """One thing to hear and see on the page."""
-
-    name: str
-    audio: np.ndarray
-    """``(samples,)`` float32."""
-    note: str = ""
-
-
-def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes:
-    """Draw spectrograms below each other, on one scale of 80 dB.
-
-    Args:
-      sounds: what to draw, all of one length.
-      sample_rate: Hz.
-      path: a PNG file to write too.
-
-    Returns:
-      The PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    spectra = [np.asarray(amplitude_to_db(np.abs(stft(s.audio, n_fft=1024)), top_db=None)) for s in sounds]
-    top = max(float(s.max()) for s in spectra)
-    figure = Figure(figsize=(9, 1.9 * len(sounds) + 0.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(sounds), sharex=True))
-    extent = (0, len(sounds[0].audio) / sample_rate, 0, sample_rate / 2000)
-    for axis, sound, db in zip(axes, sounds, spectra, strict=True):
-        image = axis.imshow(
-            db, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - 80, vmax=top
-        )
-        axis.set_title(sound.name, loc="left", fontsize=10)
-        axis.set_ylabel("kHz")
-    axes[-1].set_xlabel("seconds")
-    figure.colorbar(image, ax=axes, label="dB", fraction=0.03)
-    return _png(figure, FigureCanvasAgg, path)
-
-
-def plot_learning_curve(log: list[dict], path=None) -> bytes:
-    """Draw the loss and the validation score of a training run over its steps.
-
-    Args:
-      log: entries of a run's ``log.jsonl``: ``step`` with ``loss`` or ``valid/score``.
-      path: a PNG file to write too.
-
-    Returns:
-      The PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    axis = figure.subplots()
-    curves = (("loss", "training loss", axis), ("valid/score", "validation score, dB", axis.twinx()))
-    for color, (key, label, where) in zip(("C0", "C1"), curves, strict=True):
-        points = [(entry["step"], entry[key]) for entry in log if key in entry]
-        if points:
-            where.plot(*zip(*points, strict=True), color=color, marker="." if key != "loss" else "")
-        where.set_ylabel(label, color=color)
-    axis.set_xlabel("step")
-    return _png(figure, FigureCanvasAgg, path)
+from jaxsep.figures import Sound, plot_spectrograms
 
 
 @dataclass(frozen=True)
@@ -155,14 +89,6 @@ def _player(i, sound, sample_rate):
 def _image(png, alt):
     data = base64.b64encode(png).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-
-
-def _png(figure, canvas, path):
-    buffer = io.BytesIO()
-    canvas(figure).print_png(buffer)
-    if path is not None:
-        write_atomically(path, buffer.getvalue())
-    return buffer.getvalue()
 
 
 def _table(rows):

@@ -36,6 +36,7 @@ FLOORS = {
     "store": 5,
     "evaluation": 6,
     "separator": 6,
+    "figures": 6,
     "report": 6,
     "export": 6,
     "commands": 7,

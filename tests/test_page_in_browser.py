@@ -11,7 +11,8 @@ import threading
 import numpy as np
 import pytest
 
-from jaxsep.report import PageTrack, Sound, listening_page, plot_learning_curve
+from jaxsep.figures import Sound, plot_learning_curve
+from jaxsep.report import PageTrack, listening_page
 
 #: Uses the page as a listener would, and sends what happened to the server.
 LISTENER = """

@@ -10,7 +10,8 @@ from jaxsep.audio import AudioWriter, read_audio, write_together
 from jaxsep.commands.separate import output_folder, separate_file
 from jaxsep.evaluation import score_track
 from jaxsep.examples import song
-from jaxsep.report import PageTrack, Sound, listening_page, plot_spectrograms
+from jaxsep.figures import Sound, plot_spectrograms
+from jaxsep.report import PageTrack, listening_page
 from jaxsep.separator import Separator
 from jaxsep.store import write_atomically
 

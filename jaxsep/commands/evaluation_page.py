@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxsep.evaluation import read_track
 from jaxsep.evaluation.folders import find_tracks
-from jaxsep.report import PageTrack, Sound, listening_page, plot_learning_curve
+from jaxsep.figures import Sound, plot_learning_curve
+from jaxsep.report import PageTrack, listening_page
 from jaxsep.separator import find_model
 from jaxsep.store import write_atomically
 

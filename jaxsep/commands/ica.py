@@ -118,7 +118,7 @@ def _print_diagnostics(x, sources):
 
 
 def _figure(x, sources, rate, folder):
-    from jaxsep.report import Sound, plot_spectrograms
+    from jaxsep.figures import Sound, plot_spectrograms
 
     sounds = [Sound(f"microphone {i + 1}", a) for i, a in enumerate(x)]
     sounds += [Sound(f"source {i + 1}", a) for i, a in enumerate(sources)]
