@@ -102,8 +102,8 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     probe = jnp.where(silent, 0.0, probe).astype(lags.dtype)
     solved = solve_toeplitz(lags, jnp.concatenate([right, probe[..., None]], axis=-1))
     filters, answer = solved[..., :-1], solved[..., -1]
-    # The probe's answer is at most the inverse of the smallest eigenvalue times as long.
-    smallest = jnp.sqrt(jnp.sum(jnp.square(probe)) / jnp.sum(jnp.square(answer)))
+    # Rayleigh's quotient of the probe's answer, in which the smallest eigenvalues weigh most.
+    smallest = jnp.sum(probe * answer) / jnp.sum(jnp.square(answer))
     condition = largest / smallest
     # Its error is the square of the filters'.
     energy = jnp.sum(filters * (2 * right - toeplitz_product(lags, filters)), axis=(0, 1))
