@@ -1,0 +1,205 @@
+"""``python -m benchmarks.experiments [NAME ...]``: a short run of every experiment, in one table.
+
+The experiments stand in benchmarks/lists/experiments.yaml. Each is trained (or goes on where it
+stopped) in RUNS/NAME, then separates recordings that it was not trained on. A row of
+results/experiments.json has the published figure and ours in the same unit; SDR, SIR, SAR and the
+improvement of SI-SDR of every source, for the model, the ideal ratio mask and the mixture as its own
+estimate; parameters and seconds per step. results/experiments.md is the table to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import yaml
+
+from jaxsep.baselines import oracle
+from jaxsep.errors import UserError
+from jaxsep.evaluation import score_track, summarise
+from jaxsep.separator import Separator, find_model
+from jaxsep.training import example_loss
+from train.bank import build_bank
+from train.batches import Recordings, make_validation
+from train.config import TrainConfig, load_config
+from train.loop import run
+from train.recipes import find_part
+
+_HERE = Path(__file__).parent
+_LIST = _HERE / "lists" / "experiments.yaml"
+_RESULTS = _HERE / "results" / "experiments.json"
+_CONFIGS = _HERE.parent / "configs"
+#: Seconds of a recording that are scored, from its middle.
+_SECONDS = 12.0
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    experiments = yaml.safe_load(_LIST.read_text())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments", description=__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(experiments)}; all")
+    parser.add_argument("--runs", default="runs/experiments", metavar="FOLDER")
+    parser.add_argument("--recordings", type=int, default=24, help="to score at most, each")
+    parser.add_argument("--json", default=str(_RESULTS))
+    options = parser.parse_args(arguments)
+    path = Path(options.json)
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        for name in options.names or experiments:
+            if name not in experiments:
+                raise UserError(f"{name}: expected some of {', '.join(experiments)}")
+            row = _experiment(name, experiments[name], Path(options.runs), options.recordings)
+            if row is None:
+                return 1
+            rows = {k: {**rows, name: row}[k] for k in experiments if k in rows or k == name}
+            path.write_text(json.dumps(rows, indent=2) + "\n")
+            path.with_suffix(".md").write_text(table(rows))
+    except UserError as error:
+        print(f"benchmarks.experiments: {error}", file=sys.stderr)
+        return 2
+    print(table(rows))
+    return 0
+
+
+def _experiment(name, entry, runs, most):
+    """Train and measure one experiment; None when it was stopped."""
+    out = runs / name
+    options = {**entry.get("options", {}), "out": str(out)}
+    overrides = [x for key, value in options.items() for x in (f"--{key}", str(value))]
+    config = load_config(str(_CONFIGS / entry["config"]), overrides)
+    model = entry.get("model")
+    if not model and run(config):
+        return None
+    row = {
+        "title": entry["title"],
+        "command": f"python -m benchmarks.experiments {name}",
+        "config": entry["config"],
+        "published": entry["published"],
+        "note": entry.get("note", ""),
+        "steps": None if model else config.steps,
+        "seconds_per_step": None if model else _seconds_per_step(out),
+        **measure(config, find_model(model or str(out)), most),
+    }
+    return {**row, "ours": _same_unit(entry, row, None if model else out)}
+
+
+def measure(config: TrainConfig, folder: Path, most: int) -> dict:
+    """Scores of a model on the validation recordings of a config, beside the oracle and the mixture."""
+    bank = build_bank(
+        find_part(config.data, config.system.sources, "valid"), config.system.sample_rate, config.data.cache
+    )
+    recordings = make_validation(bank, config.data, config.system.sources)
+    separator = Separator.from_pretrained(folder)
+    tracks: dict[str, dict] = {"scores": {}, "oracle": {}, "mixture": {}}
+    for i in np.linspace(0, len(recordings.names) - 1, min(most, len(recordings.names))).astype(int):
+        sources = _middle(recordings.track(i), round(_SECONDS * separator.sample_rate))
+        stems = separator(sources.sum(axis=0), separator.sample_rate)
+        estimates = {
+            "scores": np.stack([stems[s] for s in config.system.sources]),
+            "oracle": np.asarray(oracle(sources, "irm")),
+            "mixture": np.broadcast_to(sources.sum(axis=0), sources.shape),
+        }
+        for which, estimate in estimates.items():
+            rows = score_track(sources[:, None], estimate[:, None])
+            seconds = sources.shape[1] / separator.sample_rate
+            named = zip(config.system.sources, rows, strict=True)
+            tracks[which][str(i)] = {source: {**row, "seconds": seconds} for source, row in named}
+    size = sum(x.size for x in jax.tree.leaves(separator.variables["params"]))
+    loss = _development_loss(config, separator, recordings, most)
+    scores = {which: _rounded(summarise(rows)) for which, rows in tracks.items()}
+    return {"parameters": size, "development_loss": loss, **scores}
+
+
+def _middle(sources, samples):
+    start = max(0, sources.shape[1] - samples) // 2
+    return np.asarray(sources[:, start : start + samples], np.float32)
+
+
+def _development_loss(config, separator, recordings: Recordings, most):
+    """Mean of what the config trains on, over excerpts of the validation recordings."""
+    system = separator.system
+
+    @jax.jit
+    def loss(variables, sources):
+        estimates, encoded, _ = system.forward(variables, sources.sum(axis=1))
+        return example_loss(config.loss, system, estimates, encoded, sources)[0]
+
+    length, values = config.excerpt_samples, []
+    for i in range(min(most, len(recordings.names))):
+        sources = _middle(recordings.track(i), length)
+        if sources.shape[1] == length:
+            values.append(float(loss(separator.variables, sources[None])))
+    return float(np.mean(values)) if values else None
+
+
+def _same_unit(entry, row, out):
+    """Ours in the unit of the published figure."""
+    if entry["figure"] != "loss":
+        return {entry["figure"]: row["scores"][entry["stem"]][entry["figure"]]}
+    losses = [line["loss"] for line in _log(out) if "loss" in line]
+    scaled = {"train": float(np.mean(losses[-2:])), "dev": row["development_loss"]}
+    return {part: None if x is None else round(entry["scale"] * x, 1) for part, x in scaled.items()}
+
+
+def _seconds_per_step(out):
+    """Median over the log, its first line with the compilation aside."""
+    times = [line["seconds_per_step"] for line in _log(out) if "seconds_per_step" in line]
+    return round(float(np.median(times[1:] or times)), 3)
+
+
+def _log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def _rounded(summary):
+    return {
+        stem: {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
+        for stem, row in summary.items()
+    }
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Rows as a Markdown table: each source's improvement of SI-SDR, and SDR / SIR / SAR."""
+    head = (
+        "experiment", "published", "ours", "sources", "SI-SDR improvement", "SDR / SIR / SAR",
+        "oracle mask", "mixture SDR", "parameters", "steps", "s/step",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, row in rows.items():
+        sources = list(row["scores"])
+        cells = [
+            f"{row['title']} (`{name}`)",
+            _figures(row["published"]) or row["note"] or "none",
+            _figures(row["ours"]),
+            "<br>".join(sources),
+            _cells(row["scores"], "si_sdri"),
+            _cells(row["scores"], "sdr", "sir", "sar"),
+            _cells(row["oracle"], "si_sdri"),
+            _cells(row["mixture"], "sdr"),
+            f"{row['parameters'] / 1e6:.2f} M",
+            _show(row["steps"], "{}"),
+            _show(row["seconds_per_step"], "{:.2f}"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _figures(figures):
+    return ", ".join(f"{name} {_show(value, '{:g}')}" for name, value in (figures or {}).items())
+
+
+def _cells(rows, *figures):
+    """A line for each source."""
+    return "<br>".join(" / ".join(_show(row[f], "{:.1f}") for f in figures) for row in rows.values())
+
+
+def _show(value, form):
+    return "-" if value is None else form.format(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
