@@ -48,6 +48,7 @@ def _run(name):
 
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     print(f"{name}: jax {jax.__version__}, {device}, {platform.machine()}", flush=True)
+    load = round(os.getloadavg()[0], 2)
     results = importlib.import_module(f"benchmarks.{name}").run(say)
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
@@ -55,7 +56,7 @@ def _run(name):
         "command": f"python -m benchmarks {name}",
         "jax": jax.__version__,
         "device": device,
-        "load": round(os.getloadavg()[0], 2),
+        "load": load,
     }
     with open(folder / f"{name}.jsonl", "w") as file:
         for result in results:

@@ -97,24 +97,36 @@ def _error(scores, true):
 
 
 def _agreement(say):
-    """Random and, where they are, real signals: how far from mir_eval."""
+    """Random and, where they are, real signals: how far from mir_eval.
+
+    Where float64 is further off than 1e-6 dB, mir_eval is asked again about the same signals in
+    another order and 3.7 times as loud, which says how sure its own answer is.
+    """
     rng = np.random.default_rng(1)
     worst = {"float64": 0.0, "float32": 0.0, "float32, condition above 1e5": 0.0}
-    clips = _clips()
-    conditions = []
+    clips, conditions, unsure, missed = _clips(), [], [], 0
     for case in range(_CASES):
         s = _case(rng, case, clips)
         e = _estimates(rng, s)
         true = _mir_eval(s, e)
         for dtype in ("float64", "float32"):
             scores = bss_eval_sources(s, e, dtype=dtype)
-            beyond = dtype == "float32" and scores.condition > 1e5
+            error = _error(_figures(scores), true)
+            if dtype == "float64" and error > 1e-6:
+                again = [figure[::-1] for figure in _mir_eval(3.7 * s[::-1], 3.7 * e[::-1])[:3]]
+                unsure.append((error, _error(again, true)))
+                continue
+            beyond = dtype == "float32" and not scores.condition < 1e5
             key = "float32, condition above 1e5" if beyond else dtype
-            worst[key] = max(worst[key], _error(_figures(scores), true))
+            worst[key] = max(worst[key], error)
+            missed += dtype == "float32" and not beyond and error > 1e-3
         conditions.append(float(scores.condition))
     real = sum(case % 2 for case in range(_CASES)) if clips else 0
     text = ", ".join(f"{name} {error:.1e} dB" for name, error in worst.items())
     say(f"{_CASES} signals, {real} of them real, conditions to {max(conditions):.0e}: off mir_eval by {text}")
+    say(f"float32 off by more than 1e-3 dB at a condition below 1e5: {missed}")
+    for error, itself in sorted(unsure):
+        say(f"float64 off by {error:.1e} dB where mir_eval is off itself by {itself:.1e} dB")
 
 
 def _case(rng, case, clips):

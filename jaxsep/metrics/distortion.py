@@ -11,10 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsep.metrics.toeplitz import solve_toeplitz, toeplitz_product
+from jaxsep.metrics.toeplitz import largest_eigenvalue, solve_toeplitz, toeplitz_product
 
-#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding.
-_LOADING = {"float32": 0.03, "float64": 10.0}
+#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding: smaller
+#: eigenvalues are that of the correlations in float32, and may be negative.
+_LOADING = {"float32": 0.03, "float64": 0.0}
 
 
 class Blocks(NamedTuple):
@@ -93,9 +94,7 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     scale = jnp.where(silent, 0.0, jax.lax.rsqrt(jnp.where(silent, 1.0, energy)))
     lags = lags * scale[:, None] * scale
     right = right * scale[:, None]
-    # Eigenvalues below the rounding of the correlations are noise, and may be negative.
-    spectra = jnp.fft.rfft(jnp.diagonal(lags, axis1=1, axis2=2), axis=1)
-    largest = jax.lax.stop_gradient(2 * jnp.max(jnp.sum(jnp.abs(spectra), axis=0)))
+    largest = jax.lax.stop_gradient(largest_eigenvalue(lags))
     loading = _LOADING[lags.dtype.name] * jnp.finfo(lags.dtype).eps * largest
     lags = lags.at[0].add(jnp.diag(jnp.where(silent, 1.0, loading)))
     probe = jnp.where(jax.random.bernoulli(jax.random.key(0), shape=right.shape[:2]), 1.0, -1.0)
@@ -104,7 +103,7 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     filters, answer = solved[..., :-1], solved[..., -1]
     # Rayleigh's quotient of the probe's answer, in which the smallest eigenvalues weigh most.
     smallest = jnp.sum(probe * answer) / jnp.sum(jnp.square(answer))
-    condition = largest / smallest
+    condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1.0), jnp.inf)
     # Its error is the square of the filters'.
     energy = jnp.sum(filters * (2 * right - toeplitz_product(lags, filters)), axis=(0, 1))
     return Filters(filters * scale[:, None], energy, jax.lax.stop_gradient(condition))

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import lu_factor, lu_solve
 
 from jaxsep._rows import varying_as
 
 #: The recursion's arrays grow in stages of at least this many taps, each compiled for its own length.
 _STAGE = 128
+#: Added to the diagonal for the recursion alone, in units of the largest eigenvalue's rounding.
+_LOADING = 10.0
+#: How often at most the rest that the inverse leaves is solved again.
+_REFINEMENTS = 8
 
 
 def toeplitz_product(lags: jax.Array, filters: jax.Array) -> jax.Array:
@@ -32,6 +35,16 @@ def toeplitz_product(lags: jax.Array, filters: jax.Array) -> jax.Array:
     around = jnp.concatenate([lags, jnp.zeros_like(lags[:1]), before])
     spectra = jnp.fft.rfft(around, axis=0) @ jnp.fft.rfft(filters, size, axis=0)
     return jnp.fft.irfft(spectra, size, axis=0)[:taps]
+
+
+def largest_eigenvalue(lags: jax.Array) -> jax.Array:
+    """Upper bound of the eigenvalues of a symmetric positive definite block Toeplitz matrix.
+
+    Args:
+      lags: ``(taps, rows, rows)``, as for :func:`toeplitz_product`.
+    """
+    spectra = jnp.fft.rfft(jnp.diagonal(lags, axis1=1, axis2=2), axis=1)
+    return 2 * jnp.max(jnp.sum(jnp.abs(spectra), axis=0))
 
 
 def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
@@ -56,7 +69,8 @@ def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
 
     References:
       P. Whittle, "On the fitting of multivariate autoregressions", Biometrika 50, 1963;
-      H. Akaike, "Block Toeplitz matrix inversion", SIAM J. Appl. Math. 24(2), 1973.
+      H. Akaike, "Block Toeplitz matrix inversion", SIAM J. Appl. Math. 24(2), 1973;
+      I. Gohberg and G. Heinig, "Inversion of finite Toeplitz matrices", 1974.
     """
     return jax.lax.custom_linear_solve(
         lambda filters: toeplitz_product(lags, filters),
@@ -69,7 +83,7 @@ def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
 @jax.custom_batching.custom_vmap
 def _solve_batch(lags, right):
     """``(batch, taps, rows, rows)`` and ``(batch, taps, rows, columns)``: solve each system."""
-    solve = jax.vmap(_levinson)
+    solve = jax.vmap(_gohberg_semencul)
 
     def in_float64(lags, right):
         with jax.enable_x64(True):
@@ -89,59 +103,109 @@ def _(size, batched, lags, right):
     return flat.reshape(both[1].shape), True
 
 
-class _Recursion(NamedTuple):
-    """Solutions of the leading n blocks of the system."""
+class _Factors(NamedTuple):
+    """``inv(a) = lower' @ diag(1 / pivots) @ lower`` of symmetric matrices."""
 
-    solution: jax.Array
-    """``(n, rows, columns)``."""
+    lower: jax.Array
+    """``(..., rows, rows)``: unit lower triangular."""
+    pivots: jax.Array
+    """``(..., rows, 1)``."""
+
+
+def _factor(a):
+    """Eliminate below the diagonal, unrolled: a call of LAPACK costs more than so small a matrix."""
+    rows = a.shape[-1]
+    eye = jnp.broadcast_to(jnp.eye(rows, dtype=a.dtype), a.shape)
+
+    def eliminate(k, work):
+        pivot = work[..., k, None, :]
+        share = jnp.where(jnp.arange(rows)[:, None] > k, work[..., k, None] / pivot[..., k, None], 0.0)
+        return work - share * pivot
+
+    work = jax.lax.fori_loop(0, rows - 1, eliminate, jnp.concatenate([a, eye], axis=-1), unroll=rows <= 16)
+    return _Factors(work[..., rows:], jnp.diagonal(work, axis1=-2, axis2=-1)[..., None])
+
+
+def _solve(factors, b):
+    lower, pivots = factors
+    return jnp.swapaxes(lower, -1, -2) @ ((lower @ b) / pivots)
+
+
+class _Recursion(NamedTuple):
+    """Prediction over the leading n blocks of the system."""
+
     predictors: jax.Array
-    """``(n, rows, 2 rows)``: forward, then backward."""
+    """``(n, rows, 2 rows)``: forward, whose first block is the identity, then backward, whose last is."""
     errors: jax.Array
     """``(2, rows, rows)``: covariances of the forward and the backward prediction error."""
-    factors: tuple[jax.Array, jax.Array]
-    """Of ``errors``, to solve with."""
+    factors: _Factors
+    """Of ``errors``."""
 
 
-def _levinson(lags, right):
-    """Block Levinson recursion: one block of the solution more in every step."""
+def _gohberg_semencul(lags, right):
+    """Solve by ``inv(T) = F inv(f) F' - B inv(b) B'``, block triangular Toeplitz matrices of the predictors.
+
+    The products go through transforms. What their rounding, and the loading that keeps the recursion
+    stable, leave of the right side is solved again as long as that halves it.
+    """
+    taps, rows, _ = lags.shape
+    loading = _LOADING * jnp.finfo(lags.dtype).eps * largest_eigenvalue(lags)
+    predictors, _, (lower, pivots) = _predict(lags.at[0].add(loading * jnp.eye(rows, dtype=lags.dtype)))
+    delayed = jnp.pad(predictors[:-1, :, rows:], ((1, 0), (0, 0), (0, 0)))
+    spectra = [jnp.fft.rfft(x, 2 * taps, axis=0) for x in (predictors[..., :rows], delayed)]
+
+    def inverse(right):
+        given, parts = jnp.fft.rfft(right, 2 * taps, axis=0), []
+        for k, spectrum in enumerate(spectra):
+            ahead = jnp.conj(jnp.swapaxes(spectrum, 1, 2)) @ given
+            ahead = jnp.fft.irfft(ahead, 2 * taps, axis=0)[:taps]
+            solved = _solve(_Factors(lower[k], pivots[k]), ahead)
+            parts.append(spectrum @ jnp.fft.rfft(solved, 2 * taps, axis=0))
+        return jnp.fft.irfft(parts[0] - parts[1], 2 * taps, axis=0)[:taps]
+
+    def refine(state):
+        solution, rest, _, count = state
+        new = solution + inverse(rest)
+        left = right - toeplitz_product(lags, new)
+        better = jnp.sum(jnp.square(left)) < 0.25 * jnp.sum(jnp.square(rest))
+        return jnp.where(better, new, solution), jnp.where(better, left, rest), better, count + 1
+
+    def proceed(state):
+        _, _, better, count = state
+        return better & (count < _REFINEMENTS)
+
+    begin = (jnp.zeros_like(right), right, varying_as(jnp.array(True), right), jnp.int32(0))
+    return jax.lax.while_loop(proceed, refine, begin)[0]
+
+
+def _predict(lags):
+    """Block Levinson recursion: one block of the predictors more in every step."""
     taps, rows, _ = lags.shape
     eye = jnp.eye(rows, dtype=lags.dtype)
     first = jnp.stack([lags[0], lags[0]])
-    factors = lu_factor(first)
-    state = _Recursion(
-        lu_solve(factors, jnp.stack([right[0], right[0]]))[:1],
-        varying_as(jnp.concatenate([eye, eye], axis=1)[None], lags),
-        first,
-        factors,
-    )
+    identities = jnp.concatenate([eye, eye], axis=1)[None]
+    state = _Recursion(varying_as(identities, lags), first, _factor(first))
     backwards = jnp.swapaxes(jnp.flip(lags, 0), 0, 1).reshape(rows, taps * rows)
     backwards = jnp.pad(backwards, ((0, 0), (0, taps * rows)))
 
     def step(n, state):
-        size = state.solution.shape[0]
+        size = state.predictors.shape[0]
         window = jax.lax.dynamic_slice(backwards, (0, (taps - 1 - n) * rows), (rows, size * rows))
-        known = jnp.concatenate([state.predictors[..., :rows], state.solution], axis=-1)
-        error = window @ known.reshape(size * rows, -1)
-        ahead = error[:, :rows]
-        to_forward, to_backward = lu_solve(state.factors, jnp.stack([ahead.T, ahead]))
+        forward = state.predictors[..., :rows]
+        ahead = window @ forward.reshape(size * rows, rows)
+        to_forward, to_backward = _solve(state.factors, jnp.stack([ahead.T, ahead]))
         change = jnp.block([[eye, -to_forward], [-to_backward, eye]])
         delayed = jnp.pad(state.predictors[:-1, :, rows:], ((1, 0), (0, 0), (0, 0)))
-        both = jnp.concatenate([state.predictors[..., :rows], delayed], axis=-1)
+        both = jnp.concatenate([forward, delayed], axis=-1)
         predictors = (both.reshape(size * rows, -1) @ change).reshape(both.shape)
         errors = state.errors - jnp.stack([ahead.T @ to_backward, ahead @ to_forward])
-        factors = lu_factor(errors)
-        new = lu_solve(jax.tree.map(lambda x: x[1], factors), right[n] - error[:, rows:])
-        added = predictors[..., rows:].reshape(size * rows, rows) @ new
-        solution = state.solution + added.reshape(state.solution.shape)
-        return _Recursion(solution, predictors, errors, factors)
+        return _Recursion(predictors, errors, _factor(errors))
 
     done = 1
     stages = max(1, taps // _STAGE)
     for stage in range(1, stages + 1):
         size = max(done, round(taps * stage / stages))
         room = ((0, size - done), (0, 0), (0, 0))
-        state = state._replace(
-            solution=jnp.pad(state.solution, room), predictors=jnp.pad(state.predictors, room)
-        )
+        state = state._replace(predictors=jnp.pad(state.predictors, room))
         state, done = jax.lax.fori_loop(done, size, step, state), size
-    return state.solution
+    return state
