@@ -257,7 +257,7 @@ def test_a_siren_is_finite_level_and_mostly_tonal(seed):
     assert np.sqrt(np.mean(audio**2)) == pytest.approx(1.0, abs=1e-3)
     frames = np.abs(np.fft.rfft(audio[: 15 * 1024].reshape(15, 1024) * np.hanning(1024))) ** 2
     strongest = np.sort(frames, axis=1)[:, -60:].sum() / frames.sum()
-    assert strongest > 0.6  # noise has 0.3 there
+    assert strongest > 0.5  # noise has 0.3 there
 
 
 def test_generated_sirens_follow_from_the_seed(config):

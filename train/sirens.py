@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-KINDS = ("wail", "yelp", "hi_lo", "air_raid", "beeps", "steady")
+#: What a siren does, and how often.
+KINDS = {"wail": 3, "yelp": 2, "hi_lo": 2, "air_raid": 5, "horn": 2, "beeps": 1}
 
 
 def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarray:
@@ -22,16 +23,22 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
       >>> siren(np.random.default_rng(0), 8000, 8000).shape
       (8000,)
     """
-    kind = KINDS[rng.integers(len(KINDS))]
+    chance = np.array(list(KINDS.values())) / sum(KINDS.values())
+    kind = list(KINDS)[rng.choice(len(KINDS), p=chance)]
     time = np.arange(samples) / sample_rate
     pitch, gate = _contour(rng, kind, time)
-    audio = _harmonics(rng, pitch, sample_rate) * gate
+    audio = _harmonics(rng, pitch, sample_rate)
+    if kind == "air_raid" or rng.random() < 0.2:  # a second rotor, or a second siren
+        ratio = rng.choice([1.0, 5 / 6, 4 / 5, 2 / 3]) * rng.uniform(0.995, 1.005)
+        audio = audio + rng.uniform(0.3, 1.0) * _harmonics(rng, ratio * pitch, sample_rate)
+    audio = audio / np.sqrt(np.mean(np.square(audio)) + 1e-12)
+    audio = gate * (audio + 10 ** rng.uniform(-2.5, -0.2) * _coloured_noise(rng, samples))
     drift = 1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.4) * time + rng.random()))
-    audio = audio * drift
-    noise = rng.standard_normal(samples) * 10 ** rng.uniform(-3.0, -1.0)
-    audio = audio / np.sqrt(np.mean(np.square(audio)) + 1e-12) + noise
-    if rng.random() < 0.6:
+    audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * _coloured_noise(rng, samples)
+    if rng.random() < 0.7:
         audio = _echoes(rng, audio, sample_rate)
+    if rng.random() < 0.5:
+        audio = _far(rng, audio, sample_rate)
     return (audio / np.sqrt(np.mean(np.square(audio)) + 1e-12)).astype(np.float32)
 
 
@@ -44,23 +51,29 @@ def _contour(rng, kind, time):
         period = rng.uniform(2.0, 7.0) if kind == "wail" else rng.uniform(0.15, 0.5)
         period = rng.uniform(0.7, 1.6) if kind == "hi_lo" else period
         place = (time / period + rng.random()) % 1.0
-        rise = rng.uniform(0.3, 0.7)
+        rise = rng.uniform(0.15, 0.7)
         sweep = np.where(place < rise, place / rise, (1 - place) / (1 - rise))
         if kind == "hi_lo":
             span, sweep = rng.uniform(1.15, 1.5), (place < 0.5).astype(float)
         elif rng.random() < 0.5:
             sweep = 0.5 - 0.5 * np.cos(np.pi * sweep)
         pitch = low * span**sweep
-    elif kind == "air_raid":
-        place = (time / rng.uniform(6.0, 14.0) + rng.random()) % 1.0
-        swell = np.clip(np.sin(np.pi * place) * rng.uniform(1.0, 2.0), 0.02, 1.0)
-        pitch = rng.uniform(250, 650) * swell**0.5
-        gate = 0.2 + 0.8 * swell
+    elif kind == "air_raid":  # a motor runs up, holds, and runs down
+        place = (time / rng.uniform(6.0, 20.0) + rng.random()) % 1.0
+        up, down = rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.5)
+        swell = np.clip(np.minimum(1 - np.exp(-3 * place / up), (1 - place) / down), 0.05, 1.0)
+        pitch = rng.uniform(220, 650) * swell ** rng.uniform(0.3, 1.0)
+        gate = swell
+    elif kind == "horn":  # bursts that swell, fade and ring
+        period = rng.uniform(0.8, 3.0)
+        place = (time / period + rng.random()) % 1.0
+        bend = 1 - rng.uniform(0.0, 0.3) * np.exp(-place / rng.uniform(0.02, 0.2))
+        pitch = rng.uniform(180, 900) * bend
+        gate = np.clip(place / rng.uniform(0.01, 0.3), 0, 1) * np.exp(-place * rng.uniform(0.0, 4.0))
     else:
         pitch = np.full_like(time, low * rng.uniform(1.0, 3.0))
-        if kind == "beeps":
-            place = (time / rng.uniform(0.2, 1.2) + rng.random()) % 1.0
-            gate = np.clip(np.minimum(place, 0.7 - place) * 100, 0.01, 1.0)
+        place = (time / rng.uniform(0.2, 1.2) + rng.random()) % 1.0
+        gate = np.clip(np.minimum(place, 0.7 - place) * 100, 0.01, 1.0)
     vibrato = rng.uniform(0.0, 0.01) * np.sin(2 * np.pi * rng.uniform(4, 20) * time)
     return pitch * (1 + vibrato), gate
 
@@ -73,7 +86,7 @@ def _harmonics(rng, pitch, sample_rate):
     centres, widths = rng.uniform(600, 4000, 2), rng.uniform(0.15, 0.6, 2)
     audio, wave = np.zeros(len(pitch), np.float32), np.ones_like(turn)
     now, some = np.arange(len(pitch)), np.arange(0, len(pitch), 64)
-    for k in range(1, 17):
+    for k in range(1, 33):
         wave = wave * turn
         if odd and k % 2 == 0:
             continue
@@ -81,13 +94,31 @@ def _harmonics(rng, pitch, sample_rate):
         octaves = np.log(frequency[:, None] / centres) / widths
         peaks = np.exp(-np.square(octaves) / 2).sum(axis=1)
         level = k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)
+        if level.max() < 1e-3:
+            continue
         audio += np.interp(now, some, level).astype(np.float32) * wave.real
     return audio
 
 
+def _coloured_noise(rng, samples):
+    """Noise between white and brown, about 1 in RMS."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    spectrum *= np.arange(1, len(spectrum) + 1) ** -rng.uniform(0.0, 1.0)
+    noise = np.fft.irfft(spectrum, samples)
+    return noise / np.sqrt(np.mean(np.square(noise)) + 1e-12)
+
+
+def _far(rng, audio, sample_rate):
+    """Lose the high frequencies on a long way through air."""
+    spectrum = np.fft.rfft(audio)
+    frequency = np.fft.rfftfreq(len(audio), 1 / sample_rate)
+    spectrum *= 1 / (1 + np.square(frequency / rng.uniform(800, 5000)))
+    return np.fft.irfft(spectrum, len(audio))
+
+
 def _echoes(rng, audio, sample_rate):
     """Convolve with a direct path and a decaying tail of noise."""
-    tail = round(rng.uniform(0.1, 0.6) * sample_rate)
+    tail = round(10 ** rng.uniform(-1.0, 0.5) * sample_rate)
     decay = np.exp(-np.arange(tail) * 6.9 / tail) * rng.standard_normal(tail)
     response = decay * rng.uniform(0.02, 0.15)
     response[0] = 1.0
