@@ -69,7 +69,11 @@ def _experiment(name, entry, runs, most):
     """Train and measure one experiment; None when it was stopped."""
     out = runs / name
     options = {**entry.get("options", {}), "out": str(out)}
-    overrides = [x for key, value in options.items() for x in (f"--{key}", str(value))]
+    overrides = [
+        x
+        for key, value in options.items()
+        for x in ((f"--{key}",) if value is True else (f"--{key}", str(value)))
+    ]
     config = load_config(str(_CONFIGS / entry["config"]), overrides)
     model = entry.get("model")
     if not model and run(config):
