@@ -69,12 +69,7 @@ def _experiment(name, entry, runs, most):
     """Train and measure one experiment; None when it was stopped."""
     out = runs / name
     options = {**entry.get("options", {}), "out": str(out)}
-    overrides = [
-        x
-        for key, value in options.items()
-        for x in ((f"--{key}",) if value is True else (f"--{key}", str(value)))
-    ]
-    config = load_config(str(_CONFIGS / entry["config"]), overrides)
+    config = load_config(str(_CONFIGS / entry["config"]), overrides(options))
     model = entry.get("model")
     if not model and run(config):
         return None
@@ -89,6 +84,17 @@ def _experiment(name, entry, runs, most):
         **measure(config, find_model(model or str(out)), most),
     }
     return {**row, "ours": _same_unit(entry, row, None if model else out)}
+
+
+def overrides(options: dict) -> list[str]:
+    """Options of an experiment as those of ``python -m train``.
+
+    Example:
+      >>> overrides({"steps": 5, "system.codec.phase": True})
+      ['--steps', '5', '--system.codec.phase']
+    """
+    pairs = ([f"--{k}"] if value is True else [f"--{k}", str(value)] for k, value in options.items())
+    return [x for pair in pairs for x in pair]
 
 
 def measure(config: TrainConfig, folder: Path, most: int) -> dict:

@@ -1,0 +1,122 @@
+"""The table of experiments, its figures, and the round trip: commands over small runs."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from benchmarks import experiments, figures, memory, round_trip
+from train.config import load_config
+
+RATE = 8000
+LIST = yaml.safe_load(experiments._LIST.read_text())
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """One experiment of two steps on two tones, listed in a folder of its own."""
+    time = np.arange(2 * RATE) / RATE
+    for part in ("train", "valid"):
+        (tmp_path / part).mkdir()
+        pair = np.stack([np.sin(2 * np.pi * f * time) for f in (300, 1500)], axis=1)
+        soundfile.write(tmp_path / part / "tones.wav", 0.3 * pair, RATE, subtype="FLOAT")
+    config = {
+        "system": {
+            "sources": ["high", "low"],
+            "residual": "low",
+            "sample_rate": RATE,
+            "codec": {"n_fft": 256, "hop_length": 64},
+            "network": {"layers": 1, "width": 8},
+        },
+        "data": {
+            "train": str(tmp_path / "train"),
+            "valid": str(tmp_path / "valid"),
+            "channels": ["low", "high"],
+            "seconds": 0.5,
+            "cache": str(tmp_path / "cache"),
+        },
+        "loss": {"name": "magnitude_mse"},
+        "batch_size": 4,
+    }
+    (tmp_path / "tones.yaml").write_text(yaml.safe_dump(config))
+    tones = {"title": "Tones", "config": "tones.yaml", "options": {"steps": 2, "log_every": 1}}
+    listed = {
+        "by_loss": {**tones, "figure": "loss", "scale": 1000, "published": {"train": 5}},
+        "by_score": {**tones, "figure": "sir", "stem": "low", "published": None, "note": "bleed"},
+    }
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(listed))
+    monkeypatch.setattr(experiments, "_LIST", tmp_path / "list.yaml")
+    monkeypatch.setattr(experiments, "_CONFIGS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", LIST)
+def test_every_experiment_is_a_config_and_a_figure(name):
+    entry = LIST[name]
+    options = experiments.overrides(entry.get("options", {}))
+    config = load_config(str(experiments._CONFIGS / entry["config"]), options)
+    if entry["figure"] == "loss":
+        assert entry["scale"] > 0
+    else:
+        assert entry["stem"] in config.system.sources
+    assert set(entry["published"] or {}) <= {"train", "dev", entry["figure"]}
+
+
+def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
+    command = ["--runs", str(runs / "runs"), "--json", str(runs / "rows.json")]
+    assert experiments.main(["by_score", *command]) == 0
+    assert experiments.main(["by_loss", *command]) == 0
+    rows = json.loads((runs / "rows.json").read_text())
+    assert list(rows) == ["by_loss", "by_score"]  # as they are listed
+    log = [json.loads(line) for line in (runs / "runs" / "by_loss" / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert rows["by_loss"]["ours"]["train"] == pytest.approx(1000 * np.mean(losses), abs=0.06)
+    assert rows["by_loss"]["ours"]["dev"] > 0
+    row = rows["by_score"]
+    assert row["ours"] == {"sir": row["scores"]["low"]["sir"]}
+    for source in ("high", "low"):
+        assert row["mixture"][source]["si_sdri"] == 0
+        assert row["oracle"][source]["si_sdri"] > 20
+        assert {"sdr", "sir", "sar"} <= row["scores"][source].keys()
+    assert row["parameters"] > 1000
+    table = capsys.readouterr().out
+    assert "| Tones (`by_loss`) | train 5 |" in table
+    assert "| Tones (`by_score`) | bleed | sir " in table
+    out = runs / "figures"
+    out.mkdir()
+    figures.draw_run(runs / "runs" / "by_loss", out)
+    figures.draw_scores(rows, out)
+    drawn = {p.name for p in out.glob("*.png")}
+    assert {"by_loss-learning-curve.png", "by_loss-layers.png", "by_loss-spectrograms.png"} <= drawn
+    assert {"high-low-sdr.png", "high-low-sir.png", "by_loss-waveforms.png"} <= drawn
+
+
+def test_an_unknown_experiment_is_named(runs, capsys):
+    assert experiments.main(["nothing"]) == 2
+    assert "nothing: expected some of by_loss, by_score" in capsys.readouterr().err
+    assert memory.main(["nothing"]) == 2
+
+
+def test_figures_of_synthesis_are_drawn(tmp_path):
+    figures.draw_synthesis(tmp_path)
+    assert {p.name for p in tmp_path.glob("*.png")} == {
+        "mel-reconstruction.png",
+        "tone-and-snare-spectra.png",
+        "tone-and-snare-spectrograms.png",
+        "tone-and-snare-waveforms.png",
+    }
+
+
+def test_round_trips_lose_more_with_fewer_bands_and_no_phase(tmp_path, rng, monkeypatch):
+    kept = ("waveform", "STFT 1024 / 256, mixture phase", "128 mel bands, mixture phase")
+    kept += ("128 mel bands, Griffin-Lim 32",)
+    monkeypatch.setattr(round_trip, "CODECS", {k: round_trip.CODECS[k] for k in kept})
+    soundfile.write(tmp_path / "a.wav", 0.1 * rng.standard_normal(2 * RATE), RATE)
+    assert round_trip.main([str(tmp_path / "a.wav"), "--json", str(tmp_path / "r.json")]) == 0
+    rows = json.loads((tmp_path / "r.json").read_text())["results"]
+    whole, exact, phase, inverted = (rows[k] for k in kept)
+    assert min(whole["snr"], exact["snr"]) > 60
+    assert exact["snr"] > phase["snr"] > inverted["snr"]
+    assert round_trip.main([str(tmp_path / "none.wav")]) == 2
