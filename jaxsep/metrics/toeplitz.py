@@ -174,7 +174,9 @@ def _gohberg_semencul(lags, right):
         _, _, better, count = state
         return better & (count < _REFINEMENTS)
 
-    begin = (jnp.zeros_like(right), right, varying_as(jnp.array(True), right), jnp.int32(0))
+    first = inverse(right)
+    rest = right - toeplitz_product(lags, first)
+    begin = (first, rest, varying_as(jnp.array(True), right), jnp.int32(0))
     return jax.lax.while_loop(proceed, refine, begin)[0]
 
 
