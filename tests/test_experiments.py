@@ -109,7 +109,7 @@ def test_figures_of_synthesis_are_drawn(tmp_path):
     }
 
 
-def test_round_trips_lose_more_with_fewer_bands_and_no_phase(tmp_path, rng, monkeypatch):
+def test_round_trips_lose_what_they_make_up(tmp_path, rng, monkeypatch):
     kept = ("waveform", "STFT 1024 / 256, mixture phase", "128 mel bands, mixture phase")
     kept += ("128 mel bands, Griffin-Lim 32",)
     monkeypatch.setattr(round_trip, "CODECS", {k: round_trip.CODECS[k] for k in kept})
@@ -117,6 +117,6 @@ def test_round_trips_lose_more_with_fewer_bands_and_no_phase(tmp_path, rng, monk
     assert round_trip.main([str(tmp_path / "a.wav"), "--json", str(tmp_path / "r.json")]) == 0
     rows = json.loads((tmp_path / "r.json").read_text())["results"]
     whole, exact, phase, inverted = (rows[k] for k in kept)
-    assert min(whole["snr"], exact["snr"]) > 60
-    assert exact["snr"] > phase["snr"] > inverted["snr"]
+    assert min(whole["snr"], exact["snr"], phase["snr"]) > 60
+    assert inverted["snr"] < 10
     assert round_trip.main([str(tmp_path / "none.wav")]) == 2
