@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,8 @@ from jaxsep._rows import varying_as
 _STAGE = 128
 #: Added to the diagonal for the recursion alone, in units of the largest eigenvalue's rounding.
 _LOADING = 10.0
+#: How often at most more loading is tried, ten times as much each time.
+_ATTEMPTS = 6
 #: How often at most the rest that the inverse leaves is solved again.
 _REFINEMENTS = 8
 
@@ -83,11 +86,12 @@ def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
 @jax.custom_batching.custom_vmap
 def _solve_batch(lags, right):
     """``(batch, taps, rows, rows)`` and ``(batch, taps, rows, columns)``: solve each system."""
-    solve = jax.vmap(_gohberg_semencul)
+    solve = jax.vmap(partial(_gohberg_semencul, eps=float(jnp.finfo(right.dtype).eps)))
 
     def in_float64(lags, right):
         with jax.enable_x64(True):
-            return solve(lags.astype(jnp.float64), right.astype(jnp.float64)).astype(right.dtype)
+            wide = (x.astype(jnp.float64) for x in (lags, right))
+            return solve(*wide).astype(right.dtype)
 
     return jax.lax.platform_dependent(lags, right, cpu=in_float64, cuda=in_float64, default=solve)
 
@@ -140,17 +144,18 @@ class _Recursion(NamedTuple):
     """``(2, rows, rows)``: covariances of the forward and the backward prediction error."""
     factors: _Factors
     """Of ``errors``."""
+    least: jax.Array
+    """Smallest pivot so far: above 0 where the matrix is positive definite."""
 
 
-def _gohberg_semencul(lags, right):
+def _gohberg_semencul(lags, right, eps):
     """Solve by ``inv(T) = F inv(f) F' - B inv(b) B'``, block triangular Toeplitz matrices of the predictors.
 
     The products go through transforms. What their rounding, and the loading that keeps the recursion
     stable, leave of the right side is solved again as long as that halves it.
     """
     taps, rows, _ = lags.shape
-    loading = _LOADING * jnp.finfo(lags.dtype).eps * largest_eigenvalue(lags)
-    predictors, _, (lower, pivots) = _predict(lags.at[0].add(loading * jnp.eye(rows, dtype=lags.dtype)))
+    lags, (predictors, _, (lower, pivots), _) = _predict_definite(lags, eps)
     delayed = jnp.pad(predictors[:-1, :, rows:], ((1, 0), (0, 0), (0, 0)))
     spectra = [jnp.fft.rfft(x, 2 * taps, axis=0) for x in (predictors[..., :rows], delayed)]
 
@@ -180,13 +185,36 @@ def _gohberg_semencul(lags, right):
     return jax.lax.while_loop(proceed, refine, begin)[0]
 
 
+def _predict_definite(lags, eps):
+    """Load lags that rounding (by ``eps``) left without definiteness; return them and their recursion."""
+    largest = largest_eigenvalue(lags)
+    eye = jnp.eye(lags.shape[1], dtype=lags.dtype)
+    stabilising = _LOADING * jnp.finfo(lags.dtype).eps * largest
+
+    def attempt(state):
+        count, _, _ = state
+        extra = jnp.where(count == 0, 0.0, 0.3 * 10.0 ** (count - 1) * eps) * largest
+        return count + 1, extra, _predict(lags.at[0].add((extra + stabilising) * eye))
+
+    def proceed(state):
+        count, _, recursion = state
+        return (count == 0) | ((count < _ATTEMPTS) & ~(recursion.least > 0))
+
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(_predict, lags))
+    begin = (jnp.int32(0), jnp.zeros((), lags.dtype), empty)
+    begin = jax.tree.map(lambda x: varying_as(x, lags), begin)
+    _, extra, recursion = jax.lax.while_loop(proceed, attempt, begin)
+    return lags.at[0].add(extra * eye), recursion
+
+
 def _predict(lags):
     """Block Levinson recursion: one block of the predictors more in every step."""
     taps, rows, _ = lags.shape
     eye = jnp.eye(rows, dtype=lags.dtype)
     first = jnp.stack([lags[0], lags[0]])
     identities = jnp.concatenate([eye, eye], axis=1)[None]
-    state = _Recursion(varying_as(identities, lags), first, _factor(first))
+    factors = _factor(first)
+    state = _Recursion(varying_as(identities, lags), first, factors, jnp.min(factors.pivots))
     backwards = jnp.swapaxes(jnp.flip(lags, 0), 0, 1).reshape(rows, taps * rows)
     backwards = jnp.pad(backwards, ((0, 0), (0, taps * rows)))
 
@@ -201,7 +229,8 @@ def _predict(lags):
         both = jnp.concatenate([forward, delayed], axis=-1)
         predictors = (both.reshape(size * rows, -1) @ change).reshape(both.shape)
         errors = state.errors - jnp.stack([ahead.T @ to_backward, ahead @ to_forward])
-        return _Recursion(predictors, errors, _factor(errors))
+        factors = _factor(errors)
+        return _Recursion(predictors, errors, factors, jnp.minimum(state.least, jnp.min(factors.pivots)))
 
     done = 1
     stages = max(1, taps // _STAGE)
