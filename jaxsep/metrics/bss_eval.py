@@ -34,8 +34,8 @@ class BSSEval(NamedTuple):
     permutation: jax.Array
     """``(..., sources)`` int32: the estimate that belongs to each reference."""
     condition: jax.Array
-    """``(...,)``: estimate of the condition of the equations. Above 1e5 scores in float32 may be wrong
-    by more than 1e-3 dB: ask for float64."""
+    """``(...,)``: estimate of the condition of the equations. Above 1e4 scores in float32 may be wrong
+    by more than 1e-3 dB, above 1e5 by more than that: ask for float64."""
 
 
 def bss_eval_sources(
