@@ -18,16 +18,15 @@ import jax
 import numpy as np
 import yaml
 
-from jaxsep.baselines import oracle
 from jaxsep.errors import UserError
-from jaxsep.evaluation import score_track, summarise
+from jaxsep.evaluation import baseline_estimator, model_estimator, score_track, summarise
 from jaxsep.separator import Separator, find_model
 from jaxsep.training import example_loss
-from train.bank import build_bank
 from train.batches import Recordings, make_validation
 from train.config import TrainConfig, load_config
+from train.log import read_log
 from train.loop import run
-from train.recipes import find_part
+from train.recipes import open_part
 
 _HERE = Path(__file__).parent
 _LIST = _HERE / "lists" / "experiments.yaml"
@@ -55,7 +54,8 @@ def main(arguments: list[str]) -> int:
             row = _experiment(name, experiments[name], Path(options.runs), options.recordings)
             if row is None:
                 return 1
-            rows = {k: {**rows, name: row}[k] for k in experiments if k in rows or k == name}
+            rows[name] = row
+            rows = {k: rows[k] for k in experiments if k in rows}
             path.write_text(json.dumps(rows, indent=2) + "\n")
             path.with_suffix(".md").write_text(table(rows))
     except UserError as error:
@@ -99,29 +99,33 @@ def overrides(options: dict) -> list[str]:
 
 def measure(config: TrainConfig, folder: Path, most: int) -> dict:
     """Scores of a model on the validation recordings of a config, beside the oracle and the mixture."""
-    bank = build_bank(
-        find_part(config.data, config.system.sources, "valid"), config.system.sample_rate, config.data.cache
-    )
-    recordings = make_validation(bank, config.data, config.system.sources)
+    recordings = make_validation(open_part(config, "valid"), config.data, config.system.sources)
     separator = Separator.from_pretrained(folder)
-    tracks: dict[str, dict] = {"scores": {}, "oracle": {}, "mixture": {}}
+    rate = separator.sample_rate
+    estimators = {
+        "scores": model_estimator(separator),
+        "oracle": baseline_estimator("irm"),
+        "mixture": baseline_estimator("mixture"),
+    }
+    tracks: dict[str, dict] = {which: {} for which in estimators}
     for i in np.linspace(0, len(recordings.names) - 1, min(most, len(recordings.names))).astype(int):
-        sources = _middle(recordings.track(i), round(_SECONDS * separator.sample_rate))
-        stems = separator(sources.sum(axis=0), separator.sample_rate)
-        estimates = {
-            "scores": np.stack([stems[s] for s in config.system.sources]),
-            "oracle": np.asarray(oracle(sources, "irm")),
-            "mixture": np.broadcast_to(sources.sum(axis=0), sources.shape),
-        }
-        for which, estimate in estimates.items():
-            rows = score_track(sources[:, None], estimate[:, None])
-            seconds = sources.shape[1] / separator.sample_rate
-            named = zip(config.system.sources, rows, strict=True)
+        sources = _middle(recordings.track(i), round(_SECONDS * rate))[:, None]
+        references = dict(zip(config.system.sources, sources, strict=True))
+        for which, estimate in estimators.items():
+            estimates = estimate(references, rate)
+            rows = score_track(sources, [estimates[name] for name in references])
+            seconds = sources.shape[-1] / rate
+            named = zip(references, rows, strict=True)
             tracks[which][str(i)] = {source: {**row, "seconds": seconds} for source, row in named}
-    size = sum(x.size for x in jax.tree.leaves(separator.variables["params"]))
+    size = parameter_count(separator)
     loss = _development_loss(config, separator, recordings, most)
     scores = {which: _rounded(summarise(rows)) for which, rows in tracks.items()}
     return {"parameters": size, "development_loss": loss, **scores}
+
+
+def parameter_count(separator: Separator) -> int:
+    """Numbers that its network learnt."""
+    return sum(x.size for x in jax.tree.leaves(separator.variables["params"]))
 
 
 def _middle(sources, samples):
@@ -150,19 +154,15 @@ def _same_unit(entry, row, out):
     """Ours in the unit of the published figure."""
     if entry["figure"] != "loss":
         return {entry["figure"]: row["scores"][entry["stem"]][entry["figure"]]}
-    losses = [line["loss"] for line in _log(out) if "loss" in line]
+    losses = [line["loss"] for line in read_log(out) if "loss" in line]
     scaled = {"train": float(np.mean(losses[-2:])), "dev": row["development_loss"]}
     return {part: None if x is None else round(entry["scale"] * x, 1) for part, x in scaled.items()}
 
 
 def _seconds_per_step(out):
     """Median over the log, its first line with the compilation aside."""
-    times = [line["seconds_per_step"] for line in _log(out) if "seconds_per_step" in line]
+    times = [line["seconds_per_step"] for line in read_log(out) if "seconds_per_step" in line]
     return round(float(np.median(times[1:] or times)), 3)
-
-
-def _log(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def _rounded(summary):

@@ -14,10 +14,10 @@ import json
 import sys
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.experiments import parameter_count
 from jaxsep.codec import MelCodec
 from jaxsep.config import from_dict
 from jaxsep.errors import UserError
@@ -33,10 +33,10 @@ from jaxsep.figures import (
 )
 from jaxsep.separator import Separator
 from jaxsep.store import flatten
-from train.bank import build_bank
 from train.batches import make_validation
 from train.config import TrainConfig
-from train.recipes import find_part
+from train.log import read_log
+from train.recipes import open_part
 
 _SCORES = Path(__file__).parent / "results" / "experiments.json"
 _RATE = 22050
@@ -81,14 +81,13 @@ def draw_synthesis(out: Path) -> None:
 
 def draw_run(run: Path, out: Path) -> None:
     """Draw what a training run learnt, and what its model makes of a mixture it has not heard."""
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    plot_learning_curve(log, out / f"{run.name}-learning-curve.png")
+    plot_learning_curve(read_log(run), out / f"{run.name}-learning-curve.png")
     config = from_dict(TrainConfig, json.loads((run / "config.json").read_text()))
     separator = Separator.from_pretrained(run)
     plot_text(_layers(separator), out / f"{run.name}-layers.png")
     names, rate = config.system.sources, config.system.sample_rate
-    bank = build_bank(find_part(config.data, names, "valid"), rate, config.data.cache)
-    sources = np.asarray(make_validation(bank, config.data, names).track(0)[:, : 6 * rate], np.float32)
+    recordings = make_validation(open_part(config, "valid"), config.data, names)
+    sources = np.asarray(recordings.track(0)[:, : 6 * rate], np.float32)
     mixture = sources.sum(axis=0)
     stems = separator(mixture, rate)
     sounds = [Sound("mixture", mixture)]
@@ -116,8 +115,7 @@ def _layers(separator):
     config = separator.system.config
     arrays = flatten(separator.variables["params"])
     lines = [f"{name:60} {'x'.join(map(str, array.shape)):>18}" for name, array in arrays.items()]
-    size = sum(x.size for x in jax.tree.leaves(separator.variables["params"]))
-    head = f"{config.network.name}: {', '.join(config.sources)}; {size} parameters"
+    head = f"{config.network.name}: {', '.join(config.sources)}; {parameter_count(separator)} parameters"
     return "\n".join([head, "", *lines])
 
 

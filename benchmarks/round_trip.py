@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxsep.audio import AudioReader, read_audio
 from jaxsep.codec import FramesCodec, MelCodec, STFTCodec, WaveformCodec, round_trip_loss
 from jaxsep.errors import UserError
+from jaxsep.evaluation import read_track
 from jaxsep.examples import song
 
 _RESULTS = Path(__file__).parent / "results" / "round_trip.json"
@@ -97,10 +97,8 @@ def measure(sounds: list[tuple[np.ndarray, int]]) -> dict[str, dict[str, float]]
 
 def _read(path, seconds):
     """The start of a file, mixed down, and its Hz."""
-    reader = AudioReader(path)
-    rate = reader.sample_rate
-    reader.close()
-    return read_audio(path).mean(axis=0)[: round(seconds * rate)], rate
+    rate, audio = read_track({"sound": Path(path)})
+    return audio["sound"].mean(axis=0)[: round(seconds * rate)], rate
 
 
 if __name__ == "__main__":

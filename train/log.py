@@ -133,6 +133,11 @@ class Log:
                     self._board.add_scalar(key, value, row["step"])
 
 
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """Return the entries of a run's ``log.jsonl``."""
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
 def _board(out, step):
     try:
         from tensorboardX import SummaryWriter

@@ -18,11 +18,10 @@ from jaxsep.separator import find_model
 from jaxsep.store import Checkpoints, load_model, run_lock, save_model
 from jaxsep.system import System
 from jaxsep.training import init_state, make_optimizer, train_step
-from train.bank import build_bank
 from train.batches import batches, make_examples, make_validation
 from train.config import TrainConfig, changed_fields
 from train.log import Log
-from train.recipes import find_part
+from train.recipes import open_part
 from train.validate import validate
 
 
@@ -53,8 +52,8 @@ def run(config: TrainConfig) -> int:
     out = Path(config.out).expanduser()
     with run_lock(out), Log(out, config) as log:
         system = System(config.system)
-        train_bank = part_bank(config, system, "train", log)
-        valid_bank = part_bank(config, system, "valid", log)
+        train_bank = part_bank(config, "train", log)
+        valid_bank = part_bank(config, "valid", log)
         with Stop() as stop:
             return _train(config, out, system, train_bank, valid_bank, log, stop)
 
@@ -127,11 +126,10 @@ def track_names(bank, batch):
     return [bank.names[i] for i in batch["track"].ravel() if i >= 0]
 
 
-def part_bank(config, system, name, log):
+def part_bank(config, name, log):
     """Decode the recordings of one folder, and list what could not be used."""
     option = f"data.{name}"
-    tracks = find_part(config.data, system.config.sources, name)
-    bank = build_bank(tracks, system.config.sample_rate, config.data.cache)
+    bank = open_part(config, name)
     minutes = bank.lengths.sum() / bank.sample_rate / 60
     log.say(f"{option}: {len(bank.names)} recordings, {minutes:.1f} minutes")
     for line in bank.skipped:

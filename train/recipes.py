@@ -10,14 +10,20 @@ from typing import Literal
 
 from jaxsep.audio import AUDIO_SUFFIXES
 from jaxsep.errors import UserError
-from train.bank import Track
-from train.config import DataConfig, data_folder
+from train.bank import Bank, Track, build_bank
+from train.config import DataConfig, TrainConfig, data_folder
 
 Part = Literal["train", "valid"]
 #: What the ``split`` column of a manifest calls each part.
 _SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
 #: Share of the recordings that validate where nothing says which.
 _VALID_SHARE = 0.08
+
+
+def open_part(config: TrainConfig, part: Part) -> Bank:
+    """Decode the recordings that a run trains or validates on."""
+    tracks = find_part(config.data, config.system.sources, part)
+    return build_bank(tracks, config.system.sample_rate, config.data.cache)
 
 
 def find_part(config: DataConfig, sources: tuple[str, ...], part: Part) -> list[Track]:

@@ -27,12 +27,11 @@ from jaxsep.audio import OUTPUT_FORMATS, AudioWriter, write_together
 from jaxsep.augment import augment
 from jaxsep.errors import UserError
 from jaxsep.training import example_keys
-from train.bank import build_bank
 from train.batches import make_examples
 from train.config import TrainConfig, load_config, parse_with_overrides
-from train.recipes import find_part
+from train.recipes import open_part
 
-_COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equaliser")
+_COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equaliser", "room")
 
 
 def main(arguments: list[str]) -> int:
@@ -62,7 +61,7 @@ def main(arguments: list[str]) -> int:
 def render(config: TrainConfig, count: int, out: Path, part="train", format: str = "wav") -> None:
     """Write ``count`` examples of a run below ``out``, those aside that are there already."""
     sources, rate = config.system.sources, config.system.sample_rate
-    bank = build_bank(find_part(config.data, sources, part), rate, config.data.cache)
+    bank = open_part(config, part)
     examples = make_examples(bank, config.data, sources, config.seed, config.read_samples, count)
     change = jax.jit(partial(_augmented, config))
     (out / "mixtures").mkdir(parents=True, exist_ok=True)

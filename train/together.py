@@ -53,8 +53,8 @@ class _Group:
         self.configs, self.outs, self.logs = configs, outs, logs
         self.config, self.system = configs[0], System(configs[0].system)
         self.failed: dict[str, str] = {}
-        self.train_bank = part_bank(self.config, self.system, "train", logs[0])
-        valid_bank = part_bank(self.config, self.system, "valid", logs[0])
+        self.train_bank = part_bank(self.config, "train", logs[0])
+        valid_bank = part_bank(self.config, "valid", logs[0])
         self.recordings = make_validation(valid_bank, self.config.data, self.system.config.sources)
         digests = {"train": self.train_bank.digest(), "valid": valid_bank.digest()}
         self.notes = [{"score": None, "validated": 0, "data": digests} for _ in configs]

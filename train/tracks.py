@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import get_args
 
 from jaxsep.errors import UserError
-from train.bank import build_bank
 from train.batches import section_starts
 from train.config import TrainConfig, load_config, parse_with_overrides
-from train.recipes import Part, find_part
+from train.recipes import Part, open_part
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +47,7 @@ def track_table(config: TrainConfig) -> list[dict]:
     data, sources, rate = config.data, config.system.sources, config.system.sample_rate
     rows = []
     for part in get_args(Part):
-        bank = build_bank(find_part(data, sources, part), rate, data.cache)
+        bank = open_part(config, part)
         excerpt, skip = config.excerpt_samples, round(data.skip_seconds * rate)
         for track, length in zip(bank.tracks, bank.lengths.tolist(), strict=True):
             starts = section_starts(length, excerpt, skip, data.sections) / rate

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from jaxsep.metrics.toeplitz import largest_eigenvalue, solve_toeplitz, toeplitz_product
 
-#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding: smaller
-#: eigenvalues are that of the correlations in float32, and may be negative.
+#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding: in
+#: float32 smaller eigenvalues are the rounding of the correlations.
 _LOADING = {"float32": 0.03, "float64": 0.0}
 
 

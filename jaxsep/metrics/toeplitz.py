@@ -55,6 +55,7 @@ def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
 
     Differentiable in both arguments, by one more solution. On CPU and NVIDIA GPU the recursion runs
     in float64 whatever the dtype: it is short, and in float32 it loses much where T is ill conditioned.
+    Where rounding of the dtype has left T indefinite, its diagonal is loaded until it is not.
 
     Args:
       lags: ``(taps, rows, rows)``, as for :func:`toeplitz_product`.
@@ -90,8 +91,7 @@ def _solve_batch(lags, right):
 
     def in_float64(lags, right):
         with jax.enable_x64(True):
-            wide = (x.astype(jnp.float64) for x in (lags, right))
-            return solve(*wide).astype(right.dtype)
+            return solve(lags.astype(jnp.float64), right.astype(jnp.float64)).astype(right.dtype)
 
     return jax.lax.platform_dependent(lags, right, cpu=in_float64, cuda=in_float64, default=solve)
 
