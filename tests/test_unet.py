@@ -65,18 +65,27 @@ def torch_unet(torch, config, num_sources, variables):
             stride=2, padding=config.kernel // 2, output_padding=1,
         )  # fmt: skip
 
+    def tdf(x, name):
+        y = x
+        for i in (1, 2) if config.tdf_bottleneck else ():
+            weight = tensor(params[f"{name}_tdf{i}"]["kernel"].T)
+            y = functional.linear(y.transpose(2, 3), weight).transpose(2, 3)
+            y = torch.relu(norm(y, f"{name}_tdf_norm{i}"))
+        return x + y if config.tdf_bottleneck else x
+
     def block(x, name):
         for i in (1, 2):
             x = torch.relu(norm(convolve(x, f"{name}_conv{i}"), f"{name}_norm{i}"))
-        return x
+        return tdf(x, name)
 
     def strided(x):
         skips = []
         for level in range(config.levels):
             x = functional.leaky_relu(norm(convolve(x, f"down_{level}", 2), f"down_norm_{level}"), 0.2)
+            x = tdf(x, f"down_{level}")
             skips.append(x)
         for level in reversed(range(1, config.levels)):
-            x = torch.relu(norm(transposed(x, f"up_{level}"), f"up_norm_{level}"))
+            x = tdf(torch.relu(norm(transposed(x, f"up_{level}"), f"up_norm_{level}")), f"up_{level}")
             x = torch.cat([x, skips[level - 1]], 1)
         return transposed(x, "up_0")
 
@@ -110,8 +119,14 @@ def random_variables(net, shape):
 
 @pytest.mark.parametrize(
     "options",
-    [dict(levels=3), dict(levels=2, kernel=3, resample="pool"), dict(levels=1, kernel=3)],
-    ids=["Jansson", "pooling", "one level"],
+    [
+        dict(levels=3),
+        dict(levels=2, kernel=3, resample="pool"),
+        dict(levels=1, kernel=3),
+        dict(levels=2, tdf_bottleneck=3),
+        dict(levels=1, resample="pool", tdf_bottleneck=40),
+    ],
+    ids=["Jansson", "pooling", "one level", "TDF", "pooling, TDF"],
 )
 def test_network_equals_pytorch(rng, options):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -147,7 +162,15 @@ def test_the_published_network_has_the_published_size():
 
 
 @pytest.mark.parametrize(
-    "options", [dict(levels=0), dict(kernel=4), dict(dropout=1.0), dict(filters=0), dict(kernel=-1)]
+    "options",
+    [
+        dict(levels=0),
+        dict(kernel=4),
+        dict(dropout=1.0),
+        dict(filters=0),
+        dict(kernel=-1),
+        dict(tdf_bottleneck=-1),
+    ],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -73,7 +73,7 @@ class BatchNorm(nn.Module):
     """
 
     axis: int = 1
-    momentum: float = 0.99
+    momentum: float = 0.95
     epsilon: float = 1e-5
 
     @nn.compact

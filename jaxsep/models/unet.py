@@ -3,7 +3,8 @@
 References:
   A. Jansson et al., "Singing voice separation with deep U-Net convolutional networks",
   ISMIR 2017. O. Ronneberger et al., "U-Net: convolutional networks for biomedical image
-  segmentation", MICCAI 2015.
+  segmentation", MICCAI 2015. W. Choi et al., "Investigating U-Nets with various intermediate
+  blocks for spectrogram-based singing voice separation", ISMIR 2020 (the layers over frequency).
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class UNetConfig(NetworkOptions):
     dropout: float = 0.5
     """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
     dropout_levels: int = 3
+    tdf_bottleneck: int = 0
+    """Each level ends in a TDF block (Choi): what two dense layers over frequency, the same for every
+    frame and channel, find in all its bins is added to it. The layer between has this many times fewer
+    values than the level has bins; 0 for no such blocks."""
     activation: Literal["sigmoid", "softplus", "relu", "abs", "linear"] = "sigmoid"
     """Of the outputs."""
 
@@ -50,6 +55,8 @@ class UNetConfig(NetworkOptions):
             raise ValueError(f"kernel={self.kernel}: expected an odd number from 1 to 31")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: expected 0 or more and less than 1")
+        if self.tdf_bottleneck < 0:
+            raise ValueError(f"tdf_bottleneck={self.tdf_bottleneck}: expected 0 or more")
 
 
 class UNet(nn.Module):
@@ -76,7 +83,12 @@ class UNet(nn.Module):
         x = jnp.pad(x, ((0, 0), (0, -used % multiple), (0, -frames % multiple), (0, 0)))
         way = {"stride": _strided, "pool": _pooled}[config.resample]
         drop = partial(self._drop, train=train, keys=keys)
-        x = way(config, self.num_sources, x, lambda name: partial(norm(name=name), **call), drop)
+
+        def normalise(name):
+            return partial(norm(name=name), **call)
+
+        tdf = partial(_tdf, config.tdf_bottleneck, normalise)
+        x = way(config, self.num_sources, x, normalise, drop, tdf)
         y = jnp.transpose(ACTIVATIONS[config.activation][0](x), (0, 3, 1, 2))
         y = y[:, :, :used, :frames]
         return jnp.pad(y, ((0, 0), (0, 0), (0, bins - used), (0, 0)), mode="edge")
@@ -88,30 +100,54 @@ class UNet(nn.Module):
         return Dropout(rate, name=f"dropout_{step}")(x, train=train, keys=keys)
 
 
-def _strided(config, num_sources, x, norm, drop):
+class FrequencyDense(nn.Module):
+    """A dense layer over the bins of ``(batch, bins, frames, channels)``, alike everywhere else."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        batch, bins, frames, channels = x.shape
+        kernel = self.param("kernel", nn.initializers.he_normal(), (bins, self.features))
+        y = jnp.einsum("fg,bfn->bgn", kernel, x.reshape(batch, bins, frames * channels))
+        return y.reshape(batch, self.features, frames, channels)
+
+
+def _tdf(bottleneck, norm, x, name):
+    """Add what two dense layers over frequency find in all bins of each frame and channel."""
+    if not bottleneck:
+        return x
+    bins, y = x.shape[1], x
+    for i, size in enumerate((max(1, bins // bottleneck), bins), start=1):
+        y = FrequencyDense(size, name=f"{name}_tdf{i}")(y)
+        y = nn.relu(norm(f"{name}_tdf_norm{i}")(y))
+    return x + y
+
+
+def _strided(config, num_sources, x, norm, drop, tdf):
     """Strided convolutions down and transposed ones up, each with batch norm but the last."""
     widths = [config.filters << level for level in range(config.levels)]
     skips = []
     for level, width in enumerate(widths):
         x = Conv(width, config.kernel, "down", name=f"down_{level}")(x)
-        x = nn.leaky_relu(norm(f"down_norm_{level}")(x), 0.2)
+        x = tdf(nn.leaky_relu(norm(f"down_norm_{level}")(x), 0.2), f"down_{level}")
         skips.append(x)
     for step, level in enumerate(range(config.levels - 1, 0, -1)):
         x = x if step == 0 else jnp.concatenate([x, skips[level]], axis=-1)
         x = Conv(widths[level - 1], config.kernel, "up", name=f"up_{level}")(x)
-        x = drop(nn.relu(norm(f"up_norm_{level}")(x)), step)
+        x = drop(tdf(nn.relu(norm(f"up_norm_{level}")(x)), f"up_{level}"), step)
     x = x if config.levels == 1 else jnp.concatenate([x, skips[0]], axis=-1)
     return Conv(num_sources, config.kernel, "up", bias=True, name="up_0")(x)
 
 
-def _pooled(config, num_sources, x, norm, drop):
+def _pooled(config, num_sources, x, norm, drop, tdf):
     """Two convolutions a level, pooling down and 2 x 2 transposed convolutions up."""
 
     def block(x, width, name):
         for i in (1, 2):
             x = Conv(width, config.kernel, name=f"{name}_conv{i}")(x)
             x = nn.relu(norm(f"{name}_norm{i}")(x))
-        return x
+        return tdf(x, name)
 
     skips = []
     for level in range(config.levels):
