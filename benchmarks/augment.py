@@ -19,6 +19,7 @@ _CONFIGS = {
     "gain": AugmentConfig(gain_db=5.0),
     "circular shift": AugmentConfig(circular_shift=True),
     "low-pass": AugmentConfig(lowpass=0.25),
+    "equaliser": AugmentConfig(equaliser_db=6.0),
     "speed": AugmentConfig(speed_semitones=2.0),
     "stretch": AugmentConfig(stretch_rates=(1.0, 1.2)),
     "pitch": AugmentConfig(pitch_steps=(-4, -2, 0, 2, 4)),

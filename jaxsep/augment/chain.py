@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 
+from jaxsep.augment.equaliser import random_equaliser
 from jaxsep.augment.gain import random_gain, random_polarity
 from jaxsep.augment.lowpass import random_lowpass
 from jaxsep.augment.pitch import random_pitch_and_tempo
@@ -40,13 +41,16 @@ class AugmentConfig:
     """Lowest cut-off of a random low-pass, as a share of half the sample rate; 0 for none."""
     lowpass_share: float = 0.5
     """Share of the sources that the low-pass changes."""
+    equaliser_db: float = 0.0
+    """Largest gain or loss of each octave, dB."""
     gain_db: float = 0.0
     """Largest change of level, dB."""
     polarity: bool = False
     """Negate sources at random."""
 
     def __post_init__(self):
-        for name, most in (("gain_db", 60), ("speed_semitones", 24), ("lowpass", 1), ("lowpass_share", 1)):
+        limits = {"gain_db": 60, "equaliser_db": 60, "speed_semitones": 24, "lowpass": 1, "lowpass_share": 1}
+        for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {most}")
         if not all(abs(step) <= 24 for step in self.pitch_steps):
@@ -82,6 +86,7 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
     """
     speed, shift, gain, polarity = jax.random.split(key, 4)
     pitch, low = jax.random.split(jax.random.fold_in(key, 4))
+    equaliser = jax.random.fold_in(key, 5)
     if config.speed_semitones:
         sources = random_speed(speed, sources, config.speed_semitones, config._stretched(length))
     if config.pitch_steps or config.stretch_rates:
@@ -91,6 +96,8 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
         sources = circular_shift(shift, sources)
     if config.lowpass:
         sources = random_lowpass(low, sources, config.lowpass, config.lowpass_share)
+    if config.equaliser_db:
+        sources = random_equaliser(equaliser, sources, config.equaliser_db)
     if config.gain_db:
         sources = random_gain(gain, sources, config.gain_db)
     return random_polarity(polarity, sources) if config.polarity else sources

@@ -1,0 +1,60 @@
+"""Random equaliser: another microphone, another room, another mix."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep._checks import as_float, at_least_ndim
+
+#: Octaves under half the sample rate, each with a gain of its own.
+_OCTAVES = 8
+
+
+def random_equaliser(key: jax.Array, sources: jax.Array, most_db: float) -> jax.Array:
+    """Raise and lower the octaves of each source at random.
+
+    Args:
+      key: a JAX random key.
+      sources: ``(sources, samples)`` waveforms.
+      most_db: largest gain or loss, dB, of half the sample rate and of the eight octaves under it.
+
+    Returns:
+      Array of the same shape.
+
+    Example:
+      >>> random_equaliser(jax.random.key(0), jnp.ones((2, 3000)), 6.0).shape
+      (2, 3000)
+    """
+    gains = jax.random.uniform(key, (len(sources), _OCTAVES + 1), minval=-most_db, maxval=most_db)
+    return jax.vmap(equaliser)(sources, gains)
+
+
+def equaliser(x, gains_db) -> jax.Array:
+    """Change the level of octaves, without delay.
+
+    Args:
+      x: ``(..., samples)`` floats, zero beyond both ends.
+      gains_db: ``(octaves + 1,)`` dB at ``octaves`` octaves under half the sample rate, ..., at one,
+        and at half the sample rate itself; evenly between them in octaves, and the first below.
+
+    Returns:
+      Array of the same shape.
+
+    Raises:
+      ValueError: integers, or an empty array.
+
+    Example:
+      >>> x = jnp.sin(0.25 * jnp.pi * jnp.arange(4000.0))  # two octaves under half the sample rate
+      >>> y = equaliser(x, jnp.array([0.0, -20.0, 0.0, 0.0]))
+      >>> bool(jnp.allclose(y[500:-500], 0.1 * x[500:-500], atol=0.01))
+      True
+    """
+    x = as_float("x", x)
+    at_least_ndim("x", x, 1, "(..., samples)")
+    samples = x.shape[-1]
+    size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
+    frequency = jnp.maximum(jnp.arange(size // 2 + 1), 1) / (size // 2)
+    octave = jnp.log2(frequency) + len(gains_db) - 1
+    gain = 10 ** (jnp.interp(octave, jnp.arange(len(gains_db)), gains_db) / 20)
+    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gain.astype(x.dtype), size)[..., :samples]
