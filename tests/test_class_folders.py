@@ -15,10 +15,10 @@ from jaxsep.errors import UserError
 from train.bank import build_bank
 from train.batches import batches, make_examples, make_validation
 from train.config import DataConfig, MixingConfig, data_folder
+from train.generators import dogs, sirens
 from train.mixtures import LEVEL_DB, resample_and_filter
 from train.recipes import find_part, find_tracks
 from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
-from train.sirens import KINDS, siren
 
 RATE = 4000
 CLASSES = ("hum", "click", "other")
@@ -202,9 +202,10 @@ def test_sources_are_absent_as_often_as_asked_and_never_all(config):
 
 
 def test_validation_is_the_same_for_every_seed_and_leaves_clips_as_they_are(config):
-    changed = replace(config, mixing=MixingConfig(low_pass=1.0, absent=0.5, generated={"hum": 1.0}))
-    valid = bank(config, "valid")
-    a, b = (make_validation(valid, c, CLASSES) for c in (config, changed))
+    config, sources = replace(config, files={"dog": ("hum/*",)}), ("dog", "click", "other")
+    mixing = MixingConfig(low_pass=1.0, absent=0.5, reverb=1.0, generated={"dog": 1.0})
+    valid = bank(config, "valid", sources)
+    a, b = (make_validation(valid, c, sources) for c in (config, replace(config, mixing=mixing)))
     assert len(a.names) == len(a.lengths) == 3
     for i in range(3):
         np.testing.assert_array_equal(a.track(i), b.track(i))
@@ -249,9 +250,9 @@ def test_resampling_equals_scipy_in_the_middle(rng, speed, cutoff):
     np.testing.assert_allclose(ours[inside], theirs[inside], atol=0.01 * np.abs(noise).max())
 
 
-@pytest.mark.parametrize("seed", range(2 * len(KINDS)))
+@pytest.mark.parametrize("seed", range(2 * len(sirens.KINDS)))
 def test_a_siren_is_finite_level_and_mostly_tonal(seed):
-    audio = siren(np.random.default_rng(seed), 2 * 8000, 8000)
+    audio = sirens.siren(np.random.default_rng(seed), 2 * 8000, 8000)
     assert audio.dtype == np.float32
     assert np.isfinite(audio).all()
     assert np.sqrt(np.mean(audio**2)) == pytest.approx(1.0, abs=1e-3)
@@ -260,12 +261,36 @@ def test_a_siren_is_finite_level_and_mostly_tonal(seed):
     assert strongest > 0.5  # noise has 0.3 there
 
 
-def test_generated_sirens_follow_from_the_seed(config):
-    config = replace(config, mixing=MixingConfig(generated={"hum": 1.0}))
-    a, b = examples(config), examples(config)
+@pytest.mark.parametrize("kind", dogs.KINDS)
+def test_a_dog_is_finite_level_and_not_one_long_sound(kind, monkeypatch):
+    monkeypatch.setattr(dogs, "KINDS", {kind: 1})
+    for seed in range(3):
+        audio = dogs.dog(np.random.default_rng(seed), 4 * 8000, 8000)
+        assert audio.dtype == np.float32
+        assert np.isfinite(audio).all()
+        assert np.sqrt(np.mean(audio**2)) == pytest.approx(1.0, abs=1e-3)
+        loudness = np.square(audio).reshape(-1, 400).mean(axis=1)
+        assert loudness.max() > 3 * loudness.min()
+
+
+@pytest.mark.parametrize("name", ["dog", "siren"])
+def test_generated_clips_follow_from_the_seed(config, name):
+    config = replace(config, files={name: ("hum/*",)}, mixing=MixingConfig(generated={name: 1.0}))
+    a, b = (examples(config, sources=(name, "click", "other")) for _ in range(2))
     np.testing.assert_array_equal(a[3]["sources"], b[3]["sources"])
     assert a.draw(3)[0].clip == -1
     assert np.any(a[3]["sources"][0] != a[4]["sources"][0])
+
+
+def test_a_room_adds_echoes_and_keeps_the_level(config):
+    dry, wet = (examples(replace(config, mixing=MixingConfig(reverb=x))) for x in (0.0, 1.0))
+    parts = [part._replace(room=0) for part in wet.draw(0)]
+    assert all(part.room for part in wet.draw(0))
+    assert not any(part.room for part in dry.draw(0))
+    before, after = dry.render(parts), wet.render(wet.draw(0))
+    assert np.all(np.abs(after - before).max(axis=1) > 1e-3 * np.abs(before).max(axis=1))
+    powers = [np.mean(np.square(x[:2], dtype=np.float64), axis=1) for x in (before, after)]
+    np.testing.assert_allclose(*powers, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +299,9 @@ def test_generated_sirens_follow_from_the_seed(config):
         (dict(absent=1.0), "absent=1.0"),
         (dict(max_silence=-0.1), "max_silence=-0.1"),
         (dict(gain_db=70.0), "gain_db=70.0"),
-        (dict(generated={"hum": 2.0}), "generated.hum=2.0"),
+        (dict(generated={"dog": 2.0}), "generated.dog=2.0"),
+        (dict(generated={"hum": 0.5}), "generated.hum"),
+        (dict(reverb=-0.5), "reverb=-0.5"),
         (dict(overlay={"other": 0}), "overlay={'other': 0}"),
     ],
 )

@@ -55,7 +55,7 @@ def make_validation(bank: Bank, config: DataConfig, sources: tuple[str, ...]) ->
     if not overlays(config):
         return bank
     mixing = replace(config.mixing, absent=0.0, generated={})
-    mixing = replace(mixing, low_pass=0.0, speed_semitones=0.0, equaliser_db=0.0)
+    mixing = replace(mixing, low_pass=0.0, speed_semitones=0.0, equaliser_db=0.0, reverb=0.0)
     length = round(config.seconds * bank.sample_rate)
     return Mixtures(bank, mixing, sources, _VALID_SEED, length, config.valid_mixtures)
 

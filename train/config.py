@@ -16,6 +16,7 @@ from jaxsep.config import from_dict
 from jaxsep.errors import UserError
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import LossConfig, OptimizerConfig, check_loss
+from train.generators import GENERATORS
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,19 @@ class MixingConfig:
     """Largest change of a clip's pitch and tempo, semitones."""
     equaliser_db: float = 0.0
     """Largest gain or loss of an octave of a clip, dB."""
+    reverb: float = 0.0
+    """Share of the clips that sound in a room, each another."""
     extra_share: float = 0.3
     """Share of a class's clips that come from ``data.extra``, where that has the class."""
     generated: dict[str, float] = field(default_factory=dict)
-    """Share of a source's clips that are generated: sirens (any source name may have them)."""
+    """Share of a source's clips that are generated; there are generators for ``dog`` and ``siren``."""
 
     def __post_init__(self):
         shares = {"absent": self.absent, "max_silence": self.max_silence, "low_pass": self.low_pass}
-        shares |= {"extra_share": self.extra_share}
+        shares |= {"extra_share": self.extra_share, "reverb": self.reverb}
         shares |= {f"generated.{name}": share for name, share in self.generated.items()}
+        for name in self.generated.keys() - GENERATORS.keys():
+            raise ValueError(f"generated.{name}: expected {' or '.join(GENERATORS)}")
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}={share}: expected 0 to 1")

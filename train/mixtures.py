@@ -9,8 +9,9 @@ import numpy as np
 
 from train.bank import Bank
 from train.config import MixingConfig
+from train.generators import GENERATORS
+from train.generators.synthesis import echoes, level
 from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
-from train.sirens import siren
 
 #: Level of a clip's sound before its gain, dBFS.
 LEVEL_DB = -23.0
@@ -33,6 +34,8 @@ class Part(NamedTuple):
     """What its pitch and tempo are multiplied by, in steps of 1/64."""
     equaliser: int = 0
     """What its equaliser is drawn from; 0 for none."""
+    room: int = 0
+    """What the room that it sounds in is drawn from; 0 for none."""
 
 
 class Clip(NamedTuple):
@@ -85,7 +88,7 @@ class Mixtures:
 
     def describe(self, i: int) -> list[dict]:
         """What mixture i is made of: for each clip its source, name, start in seconds, gain in dB,
-        cutoff in Hz, speed and what its equaliser is drawn from."""
+        cutoff in Hz, speed and what its equaliser and its room are drawn from."""
         return [
             {
                 "source": part.source,
@@ -95,6 +98,7 @@ class Mixtures:
                 "cutoff": round(part.cutoff, 1),
                 "speed": part.speed,
                 "equaliser": part.equaliser,
+                "room": part.room,
             }
             for part in self.draw(i)
         ]
@@ -117,13 +121,16 @@ class Mixtures:
         for part in parts:
             if part.clip < 0:
                 rng = np.random.Generator(np.random.Philox(key=[part.start, 0]))
-                clip = siren(rng, self.length, self.bank.sample_rate)
+                clip = self._generate(rng, self.sources[part.source])
             else:
                 clip = self._excerpt(part)
             if part.cutoff or part.speed != 1 or part.equaliser:
                 gains = self._equaliser(part.equaliser)
                 rate = self.bank.sample_rate
                 clip = resample_and_filter(clip, self.length, part.speed, part.cutoff, rate, gains)
+            if part.room:
+                rng = np.random.Generator(np.random.Philox(key=[part.room, 2]))
+                clip = level(echoes(rng, clip, self.bank.sample_rate)) * np.sqrt(np.mean(np.square(clip)))
             audio[part.source] += np.float32(10 ** ((LEVEL_DB + part.gain_db) / 20)) * clip
         return audio
 
@@ -135,16 +142,18 @@ class Mixtures:
         ratio = 2 ** (mixing.speed_semitones / 12)
         speed = int(rng.integers(np.ceil(64 / ratio), np.floor(64 * ratio) + 1)) / 64
         equaliser = int(rng.integers(1, 2**31)) if mixing.equaliser_db else 0
+        room = int(rng.integers(1, 2**31)) if mixing.reverb and rng.random() < mixing.reverb else 0
         main, extra = self._recordings[source]
         if rng.random() < mixing.generated.get(name, 0.0):
-            return Part(source, -1, int(rng.integers(2**62)), gain, cutoff, equaliser=equaliser)
+            number = int(rng.integers(2**62))
+            return Part(source, -1, number, gain, cutoff, equaliser=equaliser, room=room)
         recordings = extra if not main or (extra and rng.random() < mixing.extra_share) else main
         clips = recordings[rng.integers(len(recordings))]
         clip = clips[rng.integers(len(clips))]
         known = self._clip(clip, source)
         starts = sounding_starts(known.silent, self._frames(speed), self._max_silence(source))
         start = int(starts[rng.integers(len(starts))])
-        return Part(source, clip, start, gain, cutoff, speed, equaliser)
+        return Part(source, clip, start, gain, cutoff, speed, equaliser, room)
 
     def _equaliser(self, number):
         """Gains in dB of octaves from 43 Hz (at 22050 Hz) to half the sample rate."""
@@ -156,6 +165,11 @@ class Mixtures:
     def _frames(self, speed):
         """Frames of a clip that an excerpt takes."""
         return -(-int(np.ceil(self.length * speed)) // self.size)
+
+    def _generate(self, rng, name):
+        """Generate a clip whose sound, pauses aside, has RMS 1."""
+        clip = GENERATORS[name](rng, self.length, self.bank.sample_rate)
+        return clip / np.float32(_level(clip, silent_frames(clip, self.bank.sample_rate), self.size))
 
     def _excerpt(self, part):
         """Cut from a clip with RMS 1, or looped; where it jumps it is faded over 2 ms."""
@@ -174,12 +188,10 @@ class Mixtures:
     def _listen(self, clip, source) -> Clip:
         audio = self.bank.track(clip)[0]
         silent = silent_frames(audio, self.bank.sample_rate)
-        frames = audio[: len(silent) * self.size].reshape(-1, self.size)
         if silent.all():
             return Clip(np.arange(len(silent)), silent, 1.0)
         kept = shorten_pauses(silent, self._max_silence(source))
-        level = np.sqrt(np.mean(np.square(frames[~silent], dtype=np.float64)))
-        return Clip(kept, silent[kept], float(level))
+        return Clip(kept, silent[kept], _level(audio, silent, self.size))
 
     def _max_silence(self, source):
         free = self.sources[source] in self.mixing.free_silence
@@ -230,6 +242,12 @@ def resample_and_filter(
         spectrum *= np.interp(bins, points, curve).astype(np.float32)
     scale = np.float32(after / before)
     return np.fft.irfft(spectrum * scale, after)[:length].astype(np.float32)
+
+
+def _level(audio, silent, size):
+    """RMS of the frames of ``size`` samples that are not silent."""
+    frames = audio[: len(silent) * size].reshape(-1, size)
+    return float(np.sqrt(np.mean(np.square(frames[~silent], dtype=np.float64)))) if not silent.all() else 1.0
 
 
 def _grouped(bank, source, extra):

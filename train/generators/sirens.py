@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from train.generators.synthesis import coloured_noise, echoes, far, harmonics, level
+
 #: What a siren does, and how often.
 KINDS = {"wail": 3, "yelp": 2, "hi_lo": 2, "air_raid": 5, "horn": 2, "beeps": 1}
 
@@ -27,19 +29,18 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
     kind = list(KINDS)[rng.choice(len(KINDS), p=chance)]
     time = np.arange(samples) / sample_rate
     pitch, gate = _contour(rng, kind, time)
-    audio = _harmonics(rng, pitch, sample_rate)
+    audio = harmonics(rng, pitch, sample_rate)
     if kind == "air_raid" or rng.random() < 0.2:  # a second rotor, or a second siren
         ratio = rng.choice([1.0, 5 / 6, 4 / 5, 2 / 3]) * rng.uniform(0.995, 1.005)
-        audio = audio + rng.uniform(0.3, 1.0) * _harmonics(rng, ratio * pitch, sample_rate)
-    audio = audio / np.sqrt(np.mean(np.square(audio)) + 1e-12)
-    audio = gate * (audio + 10 ** rng.uniform(-2.5, -0.2) * _coloured_noise(rng, samples))
+        audio = audio + rng.uniform(0.3, 1.0) * harmonics(rng, ratio * pitch, sample_rate)
+    audio = gate * (level(audio) + 10 ** rng.uniform(-2.5, -0.2) * coloured_noise(rng, samples))
     drift = 1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.4) * time + rng.random()))
-    audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * _coloured_noise(rng, samples)
+    audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * coloured_noise(rng, samples)
     if rng.random() < 0.7:
-        audio = _echoes(rng, audio, sample_rate)
+        audio = echoes(rng, audio, sample_rate)
     if rng.random() < 0.5:
-        audio = _far(rng, audio, sample_rate)
-    return (audio / np.sqrt(np.mean(np.square(audio)) + 1e-12)).astype(np.float32)
+        audio = far(rng, audio, sample_rate)
+    return level(audio).astype(np.float32)
 
 
 def _contour(rng, kind, time):
@@ -76,52 +77,3 @@ def _contour(rng, kind, time):
         gate = np.clip(np.minimum(place, 0.7 - place) * 100, 0.01, 1.0)
     vibrato = rng.uniform(0.0, 0.01) * np.sin(2 * np.pi * rng.uniform(4, 20) * time)
     return pitch * (1 + vibrato), gate
-
-
-def _harmonics(rng, pitch, sample_rate):
-    """Harmonics that fall off and pass two resonances; none above half the sample rate."""
-    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
-    turn = np.exp(1j * phase).astype(np.complex64)
-    slope, odd = rng.uniform(0.3, 2.0), rng.random() < 0.4
-    centres, widths = rng.uniform(600, 4000, 2), rng.uniform(0.15, 0.6, 2)
-    audio, wave = np.zeros(len(pitch), np.float32), np.ones_like(turn)
-    now, some = np.arange(len(pitch)), np.arange(0, len(pitch), 64)
-    for k in range(1, 33):
-        wave = wave * turn
-        if odd and k % 2 == 0:
-            continue
-        frequency = k * pitch[some]
-        octaves = np.log(frequency[:, None] / centres) / widths
-        peaks = np.exp(-np.square(octaves) / 2).sum(axis=1)
-        level = k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)
-        if level.max() < 1e-3:
-            continue
-        audio += np.interp(now, some, level).astype(np.float32) * wave.real
-    return audio
-
-
-def _coloured_noise(rng, samples):
-    """Noise between white and brown, about 1 in RMS."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    spectrum *= np.arange(1, len(spectrum) + 1) ** -rng.uniform(0.0, 1.0)
-    noise = np.fft.irfft(spectrum, samples)
-    return noise / np.sqrt(np.mean(np.square(noise)) + 1e-12)
-
-
-def _far(rng, audio, sample_rate):
-    """Lose the high frequencies on a long way through air."""
-    spectrum = np.fft.rfft(audio)
-    frequency = np.fft.rfftfreq(len(audio), 1 / sample_rate)
-    spectrum *= 1 / (1 + np.square(frequency / rng.uniform(800, 5000)))
-    return np.fft.irfft(spectrum, len(audio))
-
-
-def _echoes(rng, audio, sample_rate):
-    """Convolve with a direct path and a decaying tail of noise."""
-    tail = round(10 ** rng.uniform(-1.0, 0.5) * sample_rate)
-    decay = np.exp(-np.arange(tail) * 6.9 / tail) * rng.standard_normal(tail)
-    response = decay * rng.uniform(0.02, 0.15)
-    response[0] = 1.0
-    size = 1 << (len(audio) + tail - 1).bit_length()
-    product = np.fft.rfft(audio, size) * np.fft.rfft(response, size)
-    return np.fft.irfft(product, size)[: len(audio)]

@@ -1,0 +1,9 @@
+"""Generated clips, for classes of which few recordings are free."""
+
+from __future__ import annotations
+
+from train.generators.dogs import dog
+from train.generators.sirens import siren
+
+#: Source -> what generates a clip of it, given a NumPy generator, samples and Hz.
+GENERATORS = {"dog": dog, "siren": siren}
