@@ -15,7 +15,7 @@ from jaxsep.errors import UserError
 from train.bank import build_bank
 from train.batches import batches, make_examples, make_validation
 from train.config import DataConfig, MixingConfig, data_folder
-from train.generators import dogs, sirens
+from train.generators import sirens
 from train.mixtures import LEVEL_DB, resample_and_filter
 from train.recipes import find_part, find_tracks
 from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
@@ -202,8 +202,8 @@ def test_sources_are_absent_as_often_as_asked_and_never_all(config):
 
 
 def test_validation_is_the_same_for_every_seed_and_leaves_clips_as_they_are(config):
-    config, sources = replace(config, files={"dog": ("hum/*",)}), ("dog", "click", "other")
-    mixing = MixingConfig(low_pass=1.0, absent=0.5, reverb=1.0, generated={"dog": 1.0})
+    config, sources = replace(config, files={"siren": ("hum/*",)}), ("siren", "click", "other")
+    mixing = MixingConfig(low_pass=1.0, absent=0.5, reverb=1.0, generated={"siren": 1.0})
     valid = bank(config, "valid", sources)
     a, b = (make_validation(valid, c, sources) for c in (config, replace(config, mixing=mixing)))
     assert len(a.names) == len(a.lengths) == 3
@@ -261,22 +261,9 @@ def test_a_siren_is_finite_level_and_mostly_tonal(seed):
     assert strongest > 0.5  # noise has 0.3 there
 
 
-@pytest.mark.parametrize("kind", dogs.KINDS)
-def test_a_dog_is_finite_level_and_not_one_long_sound(kind, monkeypatch):
-    monkeypatch.setattr(dogs, "KINDS", {kind: 1})
-    for seed in range(3):
-        audio = dogs.dog(np.random.default_rng(seed), 4 * 8000, 8000)
-        assert audio.dtype == np.float32
-        assert np.isfinite(audio).all()
-        assert np.sqrt(np.mean(audio**2)) == pytest.approx(1.0, abs=1e-3)
-        loudness = np.square(audio).reshape(-1, 400).mean(axis=1)
-        assert loudness.max() > 3 * loudness.min()
-
-
-@pytest.mark.parametrize("name", ["dog", "siren"])
-def test_generated_clips_follow_from_the_seed(config, name):
-    config = replace(config, files={name: ("hum/*",)}, mixing=MixingConfig(generated={name: 1.0}))
-    a, b = (examples(config, sources=(name, "click", "other")) for _ in range(2))
+def test_generated_clips_follow_from_the_seed(config):
+    config = replace(config, files={"siren": ("hum/*",)}, mixing=MixingConfig(generated={"siren": 1.0}))
+    a, b = (examples(config, sources=("siren", "click", "other")) for _ in range(2))
     np.testing.assert_array_equal(a[3]["sources"], b[3]["sources"])
     assert a.draw(3)[0].clip == -1
     assert np.any(a[3]["sources"][0] != a[4]["sources"][0])
@@ -299,7 +286,7 @@ def test_a_room_adds_echoes_and_keeps_the_level(config):
         (dict(absent=1.0), "absent=1.0"),
         (dict(max_silence=-0.1), "max_silence=-0.1"),
         (dict(gain_db=70.0), "gain_db=70.0"),
-        (dict(generated={"dog": 2.0}), "generated.dog=2.0"),
+        (dict(generated={"siren": 2.0}), "generated.siren=2.0"),
         (dict(generated={"hum": 0.5}), "generated.hum"),
         (dict(reverb=-0.5), "reverb=-0.5"),
         (dict(overlay={"other": 0}), "overlay={'other': 0}"),

@@ -44,7 +44,7 @@ class MixingConfig:
     extra_share: float = 0.3
     """Share of a class's clips that come from ``data.extra``, where that has the class."""
     generated: dict[str, float] = field(default_factory=dict)
-    """Share of a source's clips that are generated; there are generators for ``dog`` and ``siren``."""
+    """Share of a source's clips that are generated; there is a generator for ``siren``."""
 
     def __post_init__(self):
         shares = {"absent": self.absent, "max_silence": self.max_silence, "low_pass": self.low_pass}

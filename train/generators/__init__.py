@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from train.generators.dogs import dog
 from train.generators.sirens import siren
 
 #: Source -> what generates a clip of it, given a NumPy generator, samples and Hz.
-GENERATORS = {"dog": dog, "siren": siren}
+GENERATORS = {"siren": siren}
