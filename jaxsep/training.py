@@ -117,7 +117,8 @@ class TrainState:
     """Statistics of batch normalisation; may be empty."""
     opt_state: Any
     ema: Any
-    """Exponential moving average of the parameters; empty when it is off."""
+    """The network's variables with the exponential moving average of the parameters, and of the
+    statistics, which belong to the parameters of their time; empty when it is off."""
     skipped: jax.Array
     """int32: steps whose loss or gradient was not finite, and which changed nothing."""
     seed: jax.Array = field(default_factory=lambda: jnp.uint32(0))
@@ -125,8 +126,8 @@ class TrainState:
 
     def variables(self, average: bool = True) -> dict:
         """Variables for the network: of the averaged parameters where there are any."""
-        params = self.ema if average and self.ema else self.params
-        return {"params": params, "batch_stats": self.model_state}
+        now = {"params": self.params, "batch_stats": self.model_state}
+        return self.ema if average and self.ema else now
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int = 0) -> optax.Schedule:
@@ -163,13 +164,14 @@ def make_optimizer(config: OptimizerConfig, total_steps: int = 0) -> optax.Gradi
 def init_state(system: System, optimizer, seed: int = 0, ema: bool = False) -> TrainState:
     """Return the state before the first step, drawn from ``seed``."""
     variables = system.init(jax.random.key(seed))
-    params = variables["params"]
+    params, statistics = variables["params"], variables.get("batch_stats", {})
+    average = {"params": params, "batch_stats": statistics}
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        model_state=variables.get("batch_stats", {}),
+        model_state=statistics,
         opt_state=optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params) if ema else {},
+        ema=jax.tree.map(jnp.copy, average) if ema else {},
         skipped=jnp.int32(0),
         seed=jnp.uint32(seed),
     )
@@ -240,7 +242,7 @@ def train_step(
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = _average(state, params, ema_decay)
+        ema = _average(state, {"params": params, "batch_stats": model_state}, ema_decay)
         return params, model_state, opt_state, ema, optax.tree.norm(updates)
 
     def keep(_):
@@ -341,10 +343,10 @@ def _sum(x, axis_name):
     return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
-def _average(state, params, decay):
+def _average(state, variables, decay):
     """Moving average that follows closely at first: its decay rises to ``decay``."""
     if not state.ema:
         return state.ema
     warm = (1.0 + state.step) / (10.0 + state.step)
     decay = jnp.minimum(decay, warm)
-    return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, params)
+    return jax.tree.map(lambda a, v: decay * a + (1 - decay) * v, state.ema, variables)

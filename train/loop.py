@@ -174,7 +174,7 @@ def _fine_tuned(config, system, state, log):
         )
     log.say(f"starting from the weights of {config.init_from}")
     params = jax.tree.map(jnp.asarray, given["params"])
-    ema = jax.tree.map(jnp.copy, params) if state.ema else {}
+    ema = jax.tree.map(jnp.copy, given) if state.ema else {}
     return dataclasses.replace(state, params=params, ema=ema, model_state=given["batch_stats"])
 
 

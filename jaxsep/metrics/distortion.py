@@ -13,10 +13,6 @@ import jax.numpy as jnp
 
 from jaxsep.metrics.toeplitz import largest_eigenvalue, solve_toeplitz, toeplitz_product
 
-#: Added to the diagonal of the normal equations, in units of the largest eigenvalue's rounding: in
-#: float32 smaller eigenvalues are the rounding of the correlations.
-_LOADING = {"float32": 0.03, "float64": 0.0}
-
 
 class Blocks(NamedTuple):
     """Rows of signals cut for filters of ``taps`` taps."""
@@ -95,8 +91,7 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     lags = lags * scale[:, None] * scale
     right = right * scale[:, None]
     largest = jax.lax.stop_gradient(largest_eigenvalue(lags))
-    loading = _LOADING[lags.dtype.name] * jnp.finfo(lags.dtype).eps * largest
-    lags = lags.at[0].add(jnp.diag(jnp.where(silent, 1.0, loading)))
+    lags = lags.at[0].add(jnp.diag(silent.astype(lags.dtype)))
     probe = jnp.where(jax.random.bernoulli(jax.random.key(0), shape=right.shape[:2]), 1.0, -1.0)
     probe = jnp.where(silent, 0.0, probe).astype(lags.dtype)
     solved = solve_toeplitz(lags, jnp.concatenate([right, probe[..., None]], axis=-1))

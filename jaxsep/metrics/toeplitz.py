@@ -13,7 +13,7 @@ from jaxsep._rows import varying_as
 #: The recursion's arrays grow in stages of at least this many taps, each compiled for its own length.
 _STAGE = 128
 #: Added to the diagonal for the recursion alone, in units of the largest eigenvalue's rounding.
-_LOADING = 10.0
+_LOADING = 1.0
 #: How often at most more loading is tried, ten times as much each time.
 _ATTEMPTS = 6
 #: How often at most the rest that the inverse leaves is solved again.
