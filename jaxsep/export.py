@@ -26,7 +26,8 @@ def export_stream(
     Returns:
       Bytes that ``jax.export.deserialize(...).call`` runs as ``(context, tail, chunk) ->
       (context, tail, stems)``, with the shapes of :func:`jaxsep.inference.stream_step`, at the
-      model's sample rate. Needs the extra ``export`` (flatbuffers).
+      model's sample rate; begin with :func:`jaxsep.inference.init_carry`. Needs the extra
+      ``export`` (flatbuffers).
 
     Example:
       >>> separator = Separator.from_pretrained("vocals")

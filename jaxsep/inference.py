@@ -23,9 +23,35 @@ class Carry(NamedTuple):
     """``(sources, channels, overlap)``: the faded-out end of the output so far."""
 
 
-def init_carry(num_sources: int, channels: int, overlap: int) -> Carry:
-    """Return the carry before the first chunk: silence."""
-    return Carry(jnp.zeros((channels, overlap)), jnp.zeros((num_sources, channels, overlap)))
+def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Carry:
+    """Return the carry before the first chunk.
+
+    Args:
+      num_sources: number of stems.
+      channels: channels of the stream.
+      overlap: samples that windows share.
+      start: ``(channels, at least 1)``: how the stream begins, which is heard mirrored before it;
+        silence without. Networks that never heard silence cut off sound do worse beside it.
+    """
+    context = jnp.zeros((channels, overlap))
+    if start is not None:
+        start = jnp.asarray(start)[:, :overlap]
+        context = jnp.pad(start, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
+    return Carry(context, jnp.zeros((num_sources, channels, overlap)))
+
+
+def extend(ending: np.ndarray, count: int) -> np.ndarray:
+    """Return what a window hears behind the end of a stream: its ending, mirrored to and fro.
+
+    Args:
+      ending: ``(channels, at least 1)``: the last samples.
+      count: samples to return.
+
+    Example:
+      >>> extend(np.array([[1.0, 2.0, 3.0]]), 7).tolist()
+      [[3.0, 2.0, 1.0, 1.0, 2.0, 3.0, 3.0]]
+    """
+    return np.pad(ending, ((0, 0), (0, count)), mode="symmetric")[:, ending.shape[1] :]
 
 
 def stream_step(
@@ -93,8 +119,9 @@ def separate_long(
     count = -(-(samples + overlap) // hop)
     step = hop * min(windows, count)
     total = -(-(samples + overlap) // step) * step
-    x = np.pad(np.asarray(x, np.float32), ((0, 0), (0, total - samples)))
-    carry = init_carry(num_sources, channels, overlap)
+    x = np.asarray(x, np.float32)
+    x = np.concatenate([x, extend(x[:, -segment:], total - samples)], axis=1)
+    carry = init_carry(num_sources, channels, overlap, x)
     out = []
     for start in range(0, total, step):
         carry, stems = stream_step(separate, carry, x[:, start : start + step], segment=segment)

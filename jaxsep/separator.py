@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsep.audio import Resampler
 from jaxsep.errors import UserError
-from jaxsep.inference import init_carry, stream_step
+from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.store import load_model, read_info
 from jaxsep.system import System
 
@@ -150,11 +150,12 @@ class Separator:
         hop = segment - overlap
         needed = self.windows if samples is None else -(-(samples + overlap) // hop)
         chunk = hop * max(1, min(self.windows, needed))
-        carry = init_carry(len(self.sources), channels, overlap)
-        queue, skip, left = _Queue(channels), overlap, 0
+        carry, queue, skip, left = None, _Queue(channels), overlap, 0
+        ending = np.zeros((channels, 0), np.float32)
 
         def run(x):
             nonlocal carry, skip, left
+            carry = init_carry(len(self.sources), channels, overlap, x) if carry is None else carry
             carry, out = self._step(self.variables, carry, x)
             out = np.asarray(out)[..., skip:]
             skip = max(0, skip - x.shape[1])
@@ -165,11 +166,13 @@ class Separator:
         for block in blocks:
             queue.put(block)
             left += block.shape[1]
+            ending = np.concatenate([ending, block[:, -segment:]], axis=1)[:, -segment:]
             while queue.size >= chunk:
                 yield run(queue.take(chunk))
-        while left > 0:
-            rest = queue.take(min(chunk, queue.size))
-            yield run(np.pad(rest, ((0, 0), (0, chunk - rest.shape[1]))))
+        if left > 0:
+            queue.put(extend(ending, -(-(left + skip) // chunk) * chunk - queue.size))
+        while queue.size:
+            yield run(queue.take(chunk))
 
     def _aligned(self, mixture, stems, count):
         """Yield ``count`` samples; the residual stem is what the others leave of the mixture."""

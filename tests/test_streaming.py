@@ -44,6 +44,24 @@ def test_windows_fade_into_each_other_without_a_seam(samples, channels, windows,
     np.testing.assert_allclose(stems, [0.2 * x, 0.8 * x], atol=1e-6)
 
 
+@pytest.mark.parametrize("samples", [1, 3, 23, 24, 100])
+@pytest.mark.parametrize("windows", [1, 4])
+def test_windows_hear_no_silence_around_the_sound(samples, windows):
+    heard = []
+
+    def separate(x):
+        heard.append(np.asarray(x))
+        return scaled(x)
+
+    x = np.arange(1.0, samples + 1, dtype=np.float32)[None]
+    separate_long(separate, x, num_sources=2, segment=24, overlap=4, windows=windows)
+    first = np.concatenate(heard)[0]
+    assert all(np.isin(window, x).all() for window in heard)
+    np.testing.assert_array_equal(first[3:5], 1.0)  # mirrored before the start
+    if samples < 20:
+        np.testing.assert_array_equal(first[3 + samples : 5 + samples], samples)  # and behind the end
+
+
 def test_the_stream_does_not_depend_on_how_it_is_cut(rng):
     x = jnp.asarray(rng.standard_normal((2, 120)), jnp.float32)
     whole, _ = stream_step(scaled, init_carry(2, 2, 4), x, segment=24), None
@@ -87,6 +105,14 @@ def test_blocks_of_any_size_give_the_same_stems(separator, rng):
         np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("samples", [1, 700, 5000])
+def test_short_input_does_not_depend_on_whether_its_length_is_known(separator, rng, samples):
+    x = rng.standard_normal((1, samples)).astype(np.float32)
+    (known,) = separator.stream([x], 8000, 1, samples)
+    unknown = np.concatenate([b.stems["vocals"] for b in separator.stream([x], 8000, 1)], axis=1)
+    np.testing.assert_allclose(known.stems["vocals"], unknown, atol=1e-5)
+
+
 def test_long_input_is_separated_as_well_as_in_one_piece(separator, rng):
     x = rng.standard_normal((1, 8000 * 6)).astype(np.float32)
     pieces = separator(x, 8000)["vocals"][0]
@@ -100,7 +126,7 @@ def test_the_exported_stream_equals_the_separator(separator, rng, platforms):
     step = jax.export.deserialize(export_stream(separator, platforms=platforms)).call
     hop = separator.system.segment - separator.system.overlap
     x = rng.standard_normal((1, 3 * hop)).astype(np.float32)
-    *carry, parts = *init_carry(2, 1, separator.system.overlap), []
+    *carry, parts = *init_carry(2, 1, separator.system.overlap, x), []
     for start in range(0, x.shape[1], hop):
         *carry, stems = step(*carry, x[:, start : start + hop])
         parts.append(stems)
