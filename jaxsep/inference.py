@@ -35,7 +35,7 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
     """
     context = jnp.zeros((channels, overlap))
     if start is not None:
-        start = jnp.asarray(start)[:, :overlap]
+        start = jnp.asarray(start[:, :overlap])
         context = jnp.pad(start, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
     return Carry(context, jnp.zeros((num_sources, channels, overlap)))
 
