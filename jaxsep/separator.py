@@ -151,10 +151,11 @@ class Separator:
         needed = self.windows if samples is None else -(-(samples + overlap) // hop)
         chunk = hop * max(1, min(self.windows, needed))
         carry, queue, skip, left = None, _Queue(channels), overlap, 0
-        ending = np.zeros((channels, 0), np.float32)
+        heard = np.zeros((channels, 0), np.float32)
 
         def run(x):
-            nonlocal carry, skip, left
+            nonlocal carry, skip, left, heard
+            heard = np.concatenate([heard, x], axis=1)[:, -segment:]
             carry = init_carry(len(self.sources), channels, overlap, x) if carry is None else carry
             carry, out = self._step(self.variables, carry, x)
             out = np.asarray(out)[..., skip:]
@@ -166,11 +167,13 @@ class Separator:
         for block in blocks:
             queue.put(block)
             left += block.shape[1]
-            ending = np.concatenate([ending, block[:, -segment:]], axis=1)[:, -segment:]
             while queue.size >= chunk:
                 yield run(queue.take(chunk))
         if left > 0:
-            queue.put(extend(ending, -(-(left + skip) // chunk) * chunk - queue.size))
+            rest = queue.take(queue.size)
+            ending = np.concatenate([heard, rest], axis=1)[:, -segment:]
+            missing = -(-(left + skip) // chunk) * chunk - rest.shape[1]
+            queue.put(np.concatenate([rest, extend(ending, missing)], axis=1))
         while queue.size:
             yield run(queue.take(chunk))
 

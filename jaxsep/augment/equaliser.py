@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least_ndim
+from jaxsep.augment._filtering import apply_gain
 
 #: Octaves under half the sample rate, each with a gain of its own.
 _OCTAVES = 8
@@ -50,11 +50,9 @@ def equaliser(x, gains_db) -> jax.Array:
       >>> bool(jnp.allclose(y[500:-500], 0.1 * x[500:-500], atol=0.01))
       True
     """
-    x = as_float("x", x)
-    at_least_ndim("x", x, 1, "(..., samples)")
-    samples = x.shape[-1]
-    size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
-    frequency = jnp.maximum(jnp.arange(size // 2 + 1), 1) / (size // 2)
-    octave = jnp.log2(frequency) + len(gains_db) - 1
-    gain = 10 ** (jnp.interp(octave, jnp.arange(len(gains_db)), gains_db) / 20)
-    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gain.astype(x.dtype), size)[..., :samples]
+
+    def gain(frequency):
+        octave = jnp.log2(jnp.maximum(frequency, frequency[1])) + len(gains_db) - 1
+        return 10 ** (jnp.interp(octave, jnp.arange(len(gains_db)), gains_db) / 20)
+
+    return apply_gain(x, gain)

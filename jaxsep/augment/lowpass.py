@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least_ndim
+from jaxsep.augment._filtering import apply_gain
 
 #: The gain falls from 1 to 0 over this share of the cut-off, above it.
 _SLOPE = 0.1
@@ -57,11 +57,9 @@ def lowpass(x, cutoff) -> jax.Array:
       >>> bool(jnp.allclose(lowpass(x, 0.2)[500:-500], jnp.sin(0.1 * jnp.arange(500.0, 3500.0)), atol=0.01))
       True
     """
-    x = as_float("x", x)
-    at_least_ndim("x", x, 1, "(..., samples)")
-    samples = x.shape[-1]
-    size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
-    frequency = jnp.linspace(0.0, 1.0, size // 2 + 1)
-    beyond = jnp.clip((frequency / cutoff - 1.0) / _SLOPE, 0.0, 1.0)
-    gain = 0.5 + 0.5 * jnp.cos(jnp.pi * beyond)
-    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gain, size)[..., :samples]
+
+    def gain(frequency):
+        beyond = jnp.clip((frequency / cutoff - 1.0) / _SLOPE, 0.0, 1.0)
+        return 0.5 + 0.5 * jnp.cos(jnp.pi * beyond)
+
+    return apply_gain(x, gain)

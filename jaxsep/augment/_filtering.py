@@ -1,0 +1,25 @@
+"""What the filters of the augmentation share: a gain for each frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep._checks import as_float, at_least_ndim
+
+
+def apply_gain(x, gain: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Multiply the spectrum of ``(..., samples)`` floats by a gain, without delay.
+
+    Args:
+      x: waveforms, zero beyond both ends.
+      gain: from frequencies, shares of half the sample rate from 0 to 1, to gains.
+    """
+    x = as_float("x", x)
+    at_least_ndim("x", x, 1, "(..., samples)")
+    samples = x.shape[-1]
+    size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
+    gains = gain(jnp.linspace(0.0, 1.0, size // 2 + 1)).astype(x.dtype)
+    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gains, size)[..., :samples]
