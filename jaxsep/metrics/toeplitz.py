@@ -87,13 +87,19 @@ def solve_toeplitz(lags: jax.Array, right: jax.Array) -> jax.Array:
 @jax.custom_batching.custom_vmap
 def _solve_batch(lags, right):
     """``(batch, taps, rows, rows)`` and ``(batch, taps, rows, columns)``: solve each system."""
-    solve = jax.vmap(partial(_gohberg_semencul, eps=float(jnp.finfo(right.dtype).eps)))
+    solve = partial(_solve_each, eps=float(jnp.finfo(right.dtype).eps))
 
     def in_float64(lags, right):
         with jax.enable_x64(True):
             return solve(lags.astype(jnp.float64), right.astype(jnp.float64)).astype(right.dtype)
 
     return jax.lax.platform_dependent(lags, right, cpu=in_float64, cuda=in_float64, default=solve)
+
+
+@partial(jax.jit, static_argnames="eps")
+def _solve_each(lags, right, eps):
+    """Jitted, so that it is traced once for every platform and every program that needs the same shapes."""
+    return jax.vmap(partial(_gohberg_semencul, eps=eps))(lags, right)
 
 
 @_solve_batch.def_vmap
@@ -188,7 +194,8 @@ def _gohberg_semencul(lags, right, eps):
 def _predict_definite(lags, eps):
     """Load lags that rounding (by ``eps``) left without definiteness; return them and their recursion."""
     largest = largest_eigenvalue(lags)
-    eye = jnp.eye(lags.shape[1], dtype=lags.dtype)
+    taps, rows, _ = lags.shape
+    eye = jnp.eye(rows, dtype=lags.dtype)
     stabilising = _LOADING * jnp.finfo(lags.dtype).eps * largest
 
     def attempt(state):
@@ -200,9 +207,10 @@ def _predict_definite(lags, eps):
         count, _, recursion = state
         return (count == 0) | ((count < _ATTEMPTS) & ~(recursion.least > 0))
 
-    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(_predict, lags))
-    begin = (jnp.int32(0), jnp.zeros((), lags.dtype), empty)
-    begin = jax.tree.map(lambda x: varying_as(x, lags), begin)
+    zeros = partial(jnp.zeros, dtype=lags.dtype)
+    empty = _Factors(zeros((2, rows, rows)), zeros((2, rows, 1)))
+    recursion = _Recursion(zeros((taps, rows, 2 * rows)), zeros((2, rows, rows)), empty, zeros(()))
+    begin = jax.tree.map(lambda x: varying_as(x, lags), (jnp.int32(0), zeros(()), recursion))
     _, extra, recursion = jax.lax.while_loop(proceed, attempt, begin)
     return lags.at[0].add(extra * eye), recursion
 
