@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
-from jaxsep.baselines import oracle
 from jaxsep.errors import UserError
+from jaxsep.evaluation import baseline_estimator, model_estimator
+from jaxsep.evaluation.estimators import Estimator
 from jaxsep.metrics import si_sdr
 from jaxsep.separator import Separator
 from train.config import data_folder
@@ -35,7 +35,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         bank = development_bank(str(data_folder(options.data, "data")))
-        separators = {_name(m): _separator(m) for m in options.models}
+        estimators = {
+            "mixture": baseline_estimator("mixture"),
+            "ideal ratio mask": baseline_estimator("irm"),
+            **{_name(m): _model(m) for m in options.models},
+        }
         parts, drawn = read_list(bank), mixtures(bank)
     except UserError as error:
         print(f"benchmarks.sounds: {error}", file=sys.stderr)
@@ -45,8 +49,8 @@ def main(arguments: list[str]) -> int:
     path = Path(options.json)
     before = json.loads(path.read_text())["results"] if path.exists() else {}
     results = {}
-    for title, separate in {"mixture": _mixture, "ideal ratio mask": _ideal, **separators}.items():
-        scores = np.array([_score(separate, s) for s in sources])
+    for title, estimate in estimators.items():
+        scores = np.array([_score(estimate, s) for s in sources])
         results[title] = summarise(scores, recordings)
         _say(title, results[title])
     head = {
@@ -92,31 +96,19 @@ def _row(value, gained, drawn):
     return {name: round(float(v), 2) for name, v in figures.items()}
 
 
-def _score(separate: Callable, sources):
+def _score(estimate: Estimator, sources):
     mixture = sources.sum(axis=0)
+    stems = estimate(dict(zip(SOURCES, sources[:, None], strict=True)), RATE)
     before = np.asarray(si_sdr(sources, mixture[None]))
-    after = np.asarray(si_sdr(sources, separate(sources)))
+    after = np.asarray(si_sdr(sources, np.stack([stems[s][0] for s in SOURCES])))
     return np.stack([after, after - before])
 
 
-def _mixture(sources):
-    return np.broadcast_to(sources.sum(axis=0), sources.shape)
-
-
-def _ideal(sources):
-    return np.asarray(oracle(sources, "irm"))
-
-
-def _separator(model):
+def _model(model) -> Estimator:
     separator = Separator.from_pretrained(model, windows=1)
     if missing := [s for s in SOURCES if s not in separator.sources]:
         raise UserError(f"{model}: has no stem {missing[0]} (its stems are {', '.join(separator.sources)})")
-
-    def separate(sources):
-        stems = separator(sources.sum(axis=0), RATE)
-        return np.stack([stems[s] for s in SOURCES])
-
-    return separate
+    return model_estimator(separator)
 
 
 def _name(model):
