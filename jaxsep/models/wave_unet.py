@@ -86,7 +86,8 @@ class WaveUNet(nn.Module):
             x = jnp.concatenate([_interpolate(x), skips[level - 1]], axis=-1)
             x = self._convolve(x, config.filters * level, config.up_kernel, f"up_{level}")
         learned = self.num_sources - config.difference
-        y = nn.Dense(learned, name="outputs")(jnp.concatenate([x, mixture], axis=-1))
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")  # far from tanh's ends
+        y = nn.Dense(learned, kernel_init=small, name="outputs")(jnp.concatenate([x, mixture], axis=-1))
         y = jnp.swapaxes(ACTIVATIONS[config.activation][0](y), 1, 2)[..., :samples]
         if not config.difference:
             return y
