@@ -152,12 +152,17 @@ def check_gamma(name: str, gamma: float, sources: int) -> None:
         )
 
 
-def negative_si_sdr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8) -> jax.Array:
+def negative_si_sdr(
+    estimate: jax.Array, reference: jax.Array, eps: float = 1e-8, floor_db: float | None = None
+) -> jax.Array:
     """Minus the scale-invariant SDR, averaged over the sources, finite at silence.
 
     Args:
       estimate, reference: ``(..., sources, samples)`` waveforms.
       eps: added to both energies, relative to one sample of amplitude 1.
+      floor_db: added to an error's energy is that of the mixture, the sum of the references, this
+        many dB lower. Without it an error that vanishes beside a silent source pulls harder than
+        all else.
 
     Returns:
       ``(...,)`` dB, lower is better.
@@ -168,14 +173,18 @@ def negative_si_sdr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8
       -20.0
 
     References:
-      J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
+      J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019. S. Wisdom et al.,
+      "What's all the fuss about free universal sound separation data?", ICASSP 2021 (the floor).
     """
     energy = jnp.sum(jnp.square(reference), axis=-1, keepdims=True)
     scale = jnp.sum(estimate * reference, axis=-1, keepdims=True) / (energy + eps)
-    return _negative_ratio_db(scale * reference, scale * reference - estimate, eps)
+    floor = _floor(reference, eps, floor_db)
+    return _negative_ratio_db(scale * reference, scale * reference - estimate, eps, floor)
 
 
-def negative_snr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8) -> jax.Array:
+def negative_snr(
+    estimate: jax.Array, reference: jax.Array, eps: float = 1e-8, floor_db: float | None = None
+) -> jax.Array:
     """Minus the signal-to-noise ratio, averaged over the sources, finite at silence.
 
     Arguments and result as :func:`negative_si_sdr`; unlike it, a wrong level costs.
@@ -185,7 +194,7 @@ def negative_snr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8) -
       >>> round(float(negative_snr(0.9 * s, s)), 2)
       -20.0
     """
-    return _negative_ratio_db(reference, reference - estimate, eps)
+    return _negative_ratio_db(reference, reference - estimate, eps, _floor(reference, eps, floor_db))
 
 
 def permutation_invariant(loss: Loss, estimate: jax.Array, reference: jax.Array) -> jax.Array:
@@ -213,7 +222,15 @@ def permutation_invariant(loss: Loss, estimate: jax.Array, reference: jax.Array)
     )
 
 
-def _negative_ratio_db(target, distortion, eps):
+def _floor(reference, eps, floor_db):
+    """Energy that is added to every error."""
+    if floor_db is None:
+        return eps
+    mixture = jnp.sum(jnp.square(jnp.sum(reference, axis=-2)), axis=-1, keepdims=True)
+    return eps + 10 ** (-floor_db / 10) * mixture
+
+
+def _negative_ratio_db(target, distortion, eps, floor):
     signal = jnp.sum(jnp.square(target), axis=-1) + eps
-    noise = jnp.sum(jnp.square(distortion), axis=-1) + eps
+    noise = jnp.sum(jnp.square(distortion), axis=-1) + floor
     return -jnp.mean(10.0 * (jnp.log10(signal) - jnp.log10(noise)), axis=-1)

@@ -65,6 +65,9 @@ class LossConfig:
     """Weight of the second term of ``discriminative``."""
     target: Literal["binary", "ratio", "wiener", "phase_sensitive"] = "ratio"
     """The ideal masks that ``mask_mse`` compares with."""
+    floor_db: float | None = None
+    """Of ``snr`` and ``si_sdr``: errors more than this below the mixture hardly count; for sources that
+    fall silent. None for no such floor."""
 
 
 #: Name of a loss -> the estimates that it reads, and its function of estimate and reference.
@@ -320,7 +323,11 @@ def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) 
     reference = system.config.codec.reference(encoded, sources / encoded.level[:, None, None])
     if loss.name == "mask_mse":
         return function(estimates.masks, reference.spectra, loss.target)
-    options = {"gamma": loss.gamma} if loss.name == "discriminative" else {}
+    options: dict[str, float | None] = {}
+    if loss.name == "discriminative":
+        options = {"gamma": loss.gamma}
+    elif loss.name in ("snr", "si_sdr"):
+        options = {"floor_db": loss.floor_db}
     return function(getattr(estimates, domain), getattr(reference, domain), **options)
 
 

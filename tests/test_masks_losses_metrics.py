@@ -88,6 +88,19 @@ def test_ratio_losses_are_finite_at_silence(loss):
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("loss", [losses.negative_si_sdr, losses.negative_snr])
+def test_a_floor_keeps_silent_sources_from_pulling_hardest(loss, rng):
+    s = np.stack([rng.standard_normal(1000), np.zeros(1000)])
+    e = s + 1e-3 * rng.standard_normal(s.shape)
+    free, held = (jax.grad(lambda e, f=f: loss(e, s, floor_db=f))(jnp.asarray(e)) for f in (None, 20.0))
+    assert np.linalg.norm(free[1]) > 100 * np.linalg.norm(held[1])
+    assert np.linalg.norm(held[1]) < 5 / np.linalg.norm(s[0])  # 4.3 where the error is as large as the floor
+    if loss is losses.negative_snr:
+        mixture, error = np.sum(s[0] ** 2), np.sum((e - s) ** 2, axis=1)
+        ratios = (np.sum(s**2, axis=1) + 1e-8) / (error + 0.01 * mixture + 1e-8)
+        np.testing.assert_allclose(loss(e, s, floor_db=20.0), -np.mean(10 * np.log10(ratios)), rtol=1e-5)
+
+
 def test_permutation_invariant_loss_ignores_the_order(rng):
     s, e = rng.standard_normal((2, 4, 3, 200)).astype(np.float32)
     values = [
