@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from jaxsep.evaluation import mute_inaudible
 from jaxsep.inference import separate_long
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
@@ -48,7 +49,7 @@ def validate(
             segment=system.segment,
             overlap=system.overlap,
         )[:, 0]
-        rows.append(np.asarray(si_sdr_improvement(sources, stems, mixture)))
+        rows.append(np.asarray(si_sdr_improvement(mute_inaudible(sources), stems, mixture)))
         if i < examples:
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
     mean = np.nan_to_num(weighted_mean(np.array(rows).T, recordings.lengths.astype(float)))

@@ -10,6 +10,8 @@ from jaxsep.metrics import bss_eval_images, bss_eval_sources, median_of_frames, 
 
 #: What is reported of each stem, dB. ``nsdr`` and ``si_sdri`` are improvements over the mixture.
 FIGURES = ("sdr", "sir", "sar", "nsdr", "si_sdr", "si_sdri")
+#: A reference this many dB below the mixture is silent: nothing but the rounding of a lossy format.
+INAUDIBLE_DB = 80.0
 #: What is reported of each stem where frames are scored one by one.
 FRAME_FIGURES = ("sdr", "isr", "sir", "sar", "si_sdr", "si_sdri")
 
@@ -26,6 +28,7 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
 
     Args:
       references: ``(sources, channels, samples)`` floats; their sum is taken as the mixture.
+        One more than :data:`INAUDIBLE_DB` below it counts as silent.
       estimates: a sequence with ``(channels, samples)`` floats for each source, or None where there
         is no estimate.
       frames: score the images of frames one by one and report their median, as museval does, instead
@@ -42,6 +45,7 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
     """
     references = np.asarray(references, np.float32)
     mixture = references.sum(axis=0)
+    references = mute_inaudible(references)
     everywhere = np.broadcast_to(mixture, references.shape)
     heard = np.array([e is not None and bool(np.any(e)) for e in estimates])
     # Each source is judged on its own: the mixture stands in for an estimate that is not there.
@@ -56,6 +60,23 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
         silent = "reference" if not np.any(reference) else None if heard[i] else "estimate"
         rows.append({**row, "silent": silent})
     return rows
+
+
+def mute_inaudible(references: np.ndarray) -> np.ndarray:
+    """Return references, those replaced by zeros that lie :data:`INAUDIBLE_DB` below the mixture.
+
+    Args:
+      references: ``(sources, ..., samples)`` floats, whose sum over sources is the mixture.
+
+    Example:
+      >>> tone = np.sin(np.arange(1000.0))
+      >>> np.abs(mute_inaudible(np.stack([tone, 1e-3 * tone, 1e-5 * tone]))).max(axis=1).round(4).tolist()
+      [1.0, 0.001, 0.0]
+    """
+    energies = [float(np.sum(np.square(x, dtype=np.float64))) for x in references]
+    least = 10 ** (-INAUDIBLE_DB / 10) * np.sum(np.square(np.sum(references, axis=0), dtype=np.float64))
+    audible = np.array(energies) >= least
+    return np.where(audible.reshape(-1, *[1] * (references.ndim - 1)), references, 0).astype(references.dtype)
 
 
 def summarise(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
