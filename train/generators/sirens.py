@@ -11,7 +11,7 @@ KINDS = {"wail": 3, "yelp": 2, "hi_lo": 2, "air_raid": 5, "horn": 2, "beeps": 1}
 
 
 def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarray:
-    """Generate a siren: a pitch contour, harmonics through a horn, noise, echoes of a street.
+    """Generate a siren: tones of a contour through a horn, overdriven or not, noise, echoes of a street.
 
     Args:
       rng: where its kind and all its figures are drawn from.
@@ -25,15 +25,12 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
       >>> siren(np.random.default_rng(0), 8000, 8000).shape
       (8000,)
     """
-    chance = np.array(list(KINDS.values())) / sum(KINDS.values())
-    kind = list(KINDS)[rng.choice(len(KINDS), p=chance)]
     time = np.arange(samples) / sample_rate
-    pitch, gate = _contour(rng, kind, time)
-    audio = harmonics(rng, pitch, sample_rate)
-    if kind == "air_raid" or rng.random() < 0.2:  # a second rotor, or a second siren
-        ratio = rng.choice([1.0, 5 / 6, 4 / 5, 2 / 3]) * rng.uniform(0.995, 1.005)
-        audio = audio + rng.uniform(0.3, 1.0) * harmonics(rng, ratio * pitch, sample_rate)
-    audio = gate * (level(audio) + 10 ** rng.uniform(-2.5, -0.2) * coloured_noise(rng, samples))
+    audio = _tones(rng, time, sample_rate)
+    if rng.random() < 0.15:  # another one not far away
+        audio = audio + rng.uniform(0.3, 1.0) * _tones(rng, time, sample_rate)
+    if rng.random() < 0.4:  # louder than the horn can be
+        audio = np.tanh(10 ** rng.uniform(-0.3, 0.7) * audio)
     drift = 1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.4) * time + rng.random()))
     audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * coloured_noise(rng, samples)
     if rng.random() < 0.7:
@@ -41,6 +38,18 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
     if rng.random() < 0.5:
         audio = far(rng, audio, sample_rate)
     return level(audio).astype(np.float32)
+
+
+def _tones(rng, time, sample_rate):
+    """A siren as it leaves its horn: one tone, or up to three that move together, and their noise."""
+    chance = np.array(list(KINDS.values())) / sum(KINDS.values())
+    kind = list(KINDS)[rng.choice(len(KINDS), p=chance)]
+    pitch, gate = _contour(rng, kind, time)
+    audio = level(harmonics(rng, pitch, sample_rate))
+    for _ in range(rng.choice(3, p=[0.3, 0.4, 0.3] if kind == "air_raid" else [0.7, 0.2, 0.1])):
+        ratio = rng.choice([1.0, 5 / 6, 4 / 5, 2 / 3, 5 / 8, 1 / 2]) * rng.uniform(0.995, 1.005)
+        audio = audio + rng.uniform(0.3, 1.0) * level(harmonics(rng, ratio * pitch, sample_rate))
+    return gate * (level(audio) + 10 ** rng.uniform(-2.5, -0.2) * coloured_noise(rng, len(time)))
 
 
 def _contour(rng, kind, time):

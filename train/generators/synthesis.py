@@ -12,7 +12,8 @@ def harmonics(rng, pitch, sample_rate):
     slope, odd = rng.uniform(0.3, 2.0), rng.random() < 0.4
     centres, widths = rng.uniform(600, 4000, 2), rng.uniform(0.15, 0.6, 2)
     audio, wave = np.zeros(len(pitch), np.float32), np.ones_like(turn)
-    now, some = np.arange(len(pitch)), np.arange(0, len(pitch), 64)
+    some = np.minimum(np.arange(0, len(pitch) + 64, 64), len(pitch) - 1)
+    ramp = np.linspace(0, 1, 64, endpoint=False, dtype=np.float32)
     for k in range(1, 33):
         wave = wave * turn
         if odd and k % 2 == 0:
@@ -20,10 +21,11 @@ def harmonics(rng, pitch, sample_rate):
         frequency = k * pitch[some]
         octaves = np.log(frequency[:, None] / centres) / widths
         peaks = np.exp(-np.square(octaves) / 2).sum(axis=1)
-        level = k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)
+        level = (k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)).astype(np.float32)
         if level.max() < 1e-3:
             continue
-        audio += np.interp(now, some, level).astype(np.float32) * wave.real
+        level = level[:-1, None] + np.diff(level)[:, None] * ramp
+        audio += level.reshape(-1)[: len(audio)] * wave.real
     return audio
 
 
