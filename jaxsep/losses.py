@@ -152,17 +152,12 @@ def check_gamma(name: str, gamma: float, sources: int) -> None:
         )
 
 
-def negative_si_sdr(
-    estimate: jax.Array, reference: jax.Array, eps: float = 1e-8, floor_db: float | None = None
-) -> jax.Array:
+def negative_si_sdr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8) -> jax.Array:
     """Minus the scale-invariant SDR, averaged over the sources, finite at silence.
 
     Args:
       estimate, reference: ``(..., sources, samples)`` waveforms.
       eps: added to both energies, relative to one sample of amplitude 1.
-      floor_db: added to an error's energy is that of the mixture, the sum of the references, this
-        many dB lower. Without it an error that vanishes beside a silent source pulls harder than
-        all else.
 
     Returns:
       ``(...,)`` dB, lower is better.
@@ -173,13 +168,11 @@ def negative_si_sdr(
       -20.0
 
     References:
-      J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019. S. Wisdom et al.,
-      "What's all the fuss about free universal sound separation data?", ICASSP 2021 (the floor).
+      J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
     """
     energy = jnp.sum(jnp.square(reference), axis=-1, keepdims=True)
     scale = jnp.sum(estimate * reference, axis=-1, keepdims=True) / (energy + eps)
-    floor = _floor(reference, eps, floor_db)
-    return _negative_ratio_db(scale * reference, scale * reference - estimate, eps, floor)
+    return _negative_ratio_db(scale * reference, scale * reference - estimate, eps, eps)
 
 
 def negative_snr(
@@ -187,14 +180,32 @@ def negative_snr(
 ) -> jax.Array:
     """Minus the signal-to-noise ratio, averaged over the sources, finite at silence.
 
-    Arguments and result as :func:`negative_si_sdr`; unlike it, a wrong level costs.
+    Args:
+      estimate, reference: ``(..., sources, samples)`` waveforms.
+      eps: added to both energies, relative to one sample of amplitude 1.
+      floor_db: a soft threshold: the energy of the mixture, the sum of the references, this many dB
+        lower is added to that of each error. Without it the gradient of a silent source grows as
+        its error vanishes.
+
+    Returns:
+      ``(...,)`` dB, lower is better; unlike with :func:`negative_si_sdr`, a wrong level costs.
 
     Example:
       >>> s = jnp.array([[1.0, 0.0, -1.0, 0.0]])
       >>> round(float(negative_snr(0.9 * s, s)), 2)
       -20.0
+      >>> round(float(negative_snr(0.9 * s, s, floor_db=20)), 2)
+      -16.99
+
+    References:
+      S. Wisdom et al., "What's all the fuss about free universal sound separation data?", ICASSP
+      2021, whose threshold is relative to the mixture for silent sources alone.
     """
-    return _negative_ratio_db(reference, reference - estimate, eps, _floor(reference, eps, floor_db))
+    if floor_db is None:
+        return _negative_ratio_db(reference, reference - estimate, eps, eps)
+    mixture = jnp.sum(jnp.square(jnp.sum(reference, axis=-2)), axis=-1, keepdims=True)
+    floor = eps + 10 ** (-floor_db / 10) * mixture
+    return _negative_ratio_db(reference, reference - estimate, eps, floor)
 
 
 def permutation_invariant(loss: Loss, estimate: jax.Array, reference: jax.Array) -> jax.Array:
@@ -220,14 +231,6 @@ def permutation_invariant(loss: Loss, estimate: jax.Array, reference: jax.Array)
     return jnp.min(
         jnp.stack([loss(estimate[..., jnp.array(order), :], reference) for order in orders]), axis=0
     )
-
-
-def _floor(reference, eps, floor_db):
-    """Energy that is added to every error."""
-    if floor_db is None:
-        return eps
-    mixture = jnp.sum(jnp.square(jnp.sum(reference, axis=-2)), axis=-1, keepdims=True)
-    return eps + 10 ** (-floor_db / 10) * mixture
 
 
 def _negative_ratio_db(target, distortion, eps, floor):

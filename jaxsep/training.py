@@ -66,8 +66,8 @@ class LossConfig:
     target: Literal["binary", "ratio", "wiener", "phase_sensitive"] = "ratio"
     """The ideal masks that ``mask_mse`` compares with."""
     floor_db: float | None = None
-    """Of ``snr`` and ``si_sdr``: errors more than this below the mixture hardly count; for sources that
-    fall silent. None for no such floor."""
+    """Of ``snr``, for sources that fall silent: errors this far below the mixture hardly count; None for
+    no such floor."""
 
 
 #: Name of a loss -> the estimates that it reads, and its function of estimate and reference.
@@ -100,6 +100,10 @@ def check_loss(loss: LossConfig, config: SystemConfig) -> None:
         )
     if loss.name == "mask_mse" and loss.target == "phase_sensitive" and codec.name == "mel":
         raise ValueError("loss.target='phase_sensitive': mel bands have no phase; take another target")
+    if loss.floor_db is not None and (loss.name != "snr" or loss.floor_db <= 0):
+        raise ValueError(
+            f"loss.floor_db={loss.floor_db} with loss.name={loss.name!r}: expected dB above 0, of 'snr' alone"
+        )
     if loss.name == "discriminative":
         losses.check_gamma("loss.gamma", loss.gamma, len(config.sources))
 
@@ -326,7 +330,7 @@ def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) 
     options: dict[str, float | None] = {}
     if loss.name == "discriminative":
         options = {"gamma": loss.gamma}
-    elif loss.name in ("snr", "si_sdr"):
+    elif loss.name == "snr":
         options = {"floor_db": loss.floor_db}
     return function(getattr(estimates, domain), getattr(reference, domain), **options)
 

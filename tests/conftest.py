@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-# Four devices; and most of the suite's time is compilation, of which LLVM's last optimisations take a third.
+# Most of the suite's time is compilation, of which LLVM's last optimisations take a third.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1 "
-    + os.environ.get("XLA_FLAGS", "")
+    f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')} "
+    "--xla_force_host_platform_device_count=4"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What one test compiled, the other workers and the processes that tests start need not.

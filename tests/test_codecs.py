@@ -173,6 +173,8 @@ def test_what_does_not_fit_is_refused(options, part):
             "reads magnitudes, which codec.name='waveform'",
         ),
         (LossConfig("discriminative", gamma=1.0), {}, "gamma=1.0"),
+        (LossConfig("si_sdr", floor_db=30.0), {}, "floor_db=30.0 with loss.name='si_sdr'"),
+        (LossConfig("snr", floor_db=-30.0), {}, "floor_db=-30.0"),
         (
             LossConfig("mask_mse", target="phase_sensitive"),
             dict(codec=MEL, network=MaskEstimationConfig()),

@@ -1,6 +1,7 @@
 """Masks, losses and ratios against float64 numpy, and their properties."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -88,17 +89,17 @@ def test_ratio_losses_are_finite_at_silence(loss):
         assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("loss", [losses.negative_si_sdr, losses.negative_snr])
-def test_a_floor_keeps_silent_sources_from_pulling_hardest(loss, rng):
+def test_a_floor_keeps_silent_sources_from_pulling_hardest(rng):
     s = np.stack([rng.standard_normal(1000), np.zeros(1000)])
     e = s + 1e-3 * rng.standard_normal(s.shape)
-    free, held = (jax.grad(lambda e, f=f: loss(e, s, floor_db=f))(jnp.asarray(e)) for f in (None, 20.0))
-    assert np.linalg.norm(free[1]) > 100 * np.linalg.norm(held[1])
-    assert np.linalg.norm(held[1]) < 5 / np.linalg.norm(s[0])  # 4.3 where the error is as large as the floor
-    if loss is losses.negative_snr:
-        mixture, error = np.sum(s[0] ** 2), np.sum((e - s) ** 2, axis=1)
-        ratios = (np.sum(s**2, axis=1) + 1e-8) / (error + 0.01 * mixture + 1e-8)
-        np.testing.assert_allclose(loss(e, s, floor_db=20.0), -np.mean(10 * np.log10(ratios)), rtol=1e-5)
+    errors, floor = np.sum((e - s) ** 2, axis=1), 0.01 * np.sum(s[0] ** 2)
+    ratios = (np.sum(s**2, axis=1) + 1e-8) / (errors + floor + 1e-8)
+    loss = partial(losses.negative_snr, floor_db=20.0)
+    np.testing.assert_allclose(loss(e, s), -np.mean(10 * np.log10(ratios)), rtol=1e-5)
+    held, free = (np.asarray(jax.grad(f)(jnp.asarray(e), s))[1] for f in (loss, losses.negative_snr))
+    slope = 10 / np.log(10) * np.sqrt(errors[1])  # half of 20 / ln 10: the mean of two sources
+    np.testing.assert_allclose(np.linalg.norm(held), slope / (errors[1] + floor), rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(free), slope / errors[1], rtol=1e-3)
 
 
 def test_permutation_invariant_loss_ignores_the_order(rng):

@@ -192,6 +192,13 @@ def test_wave_unet_equals_a_plain_one(rng, difference):
     np.testing.assert_allclose(call(x), expected, atol=1e-5)
 
 
+def test_wave_unet_begins_far_from_where_tanh_saturates(rng):
+    net = build_network(WaveUNetConfig(levels=5, filters=24, activation="linear"), 2, 1)
+    x = rng.uniform(-1, 1, (1, 1, 4096)).astype(np.float32)
+    y = apply_network(net, init_network(net, jax.random.key(0), x), x)[0]
+    assert 1e-3 < np.abs(y[:, 0]).max() < 0.5
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("num_sources", [2, 5])
 def test_output_has_one_like_the_input_per_source(rng, name, num_sources):

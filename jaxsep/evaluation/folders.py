@@ -13,7 +13,7 @@ import numpy as np
 from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, read_audio, show
 from jaxsep.errors import UserError
 from jaxsep.evaluation.estimators import Estimator
-from jaxsep.evaluation.track import FIGURES, FRAME_FIGURES, Frames, score_track, summarise
+from jaxsep.evaluation.track import FIGURES, FRAME_FIGURES, INAUDIBLE_DB, Frames, score_track, summarise
 
 
 @dataclass
@@ -69,9 +69,8 @@ def evaluate_folders(
         wanted = {t: stems for t, stems in wanted.items() if t in found}
 
     def score(track):
-        digest = _digest(
-            [*wanted[track].values(), *found.get(track, {}).values()], name + version, window, hop
-        )
+        files = [*wanted[track].values(), *found.get(track, {}).values()]
+        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB)
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]

@@ -10,8 +10,9 @@ from jaxsep.metrics import bss_eval_images, bss_eval_sources, median_of_frames, 
 
 #: What is reported of each stem, dB. ``nsdr`` and ``si_sdri`` are improvements over the mixture.
 FIGURES = ("sdr", "sir", "sar", "nsdr", "si_sdr", "si_sdri")
-#: A reference this many dB below the mixture is silent: nothing but the rounding of a lossy format.
-INAUDIBLE_DB = 80.0
+#: A reference this many dB below the mixture is silent: the rounding of a lossy format, or a tail that
+#: nobody hears.
+INAUDIBLE_DB = 60.0
 #: What is reported of each stem where frames are scored one by one.
 FRAME_FIGURES = ("sdr", "isr", "sir", "sar", "si_sdr", "si_sdri")
 
@@ -28,7 +29,7 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
 
     Args:
       references: ``(sources, channels, samples)`` floats; their sum is taken as the mixture.
-        One more than :data:`INAUDIBLE_DB` below it counts as silent.
+        A channel more than :data:`INAUDIBLE_DB` below it counts as silent.
       estimates: a sequence with ``(channels, samples)`` floats for each source, or None where there
         is no estimate.
       frames: score the images of frames one by one and report their median, as museval does, instead
@@ -66,17 +67,21 @@ def mute_inaudible(references: np.ndarray) -> np.ndarray:
     """Return references, those replaced by zeros that lie :data:`INAUDIBLE_DB` below the mixture.
 
     Args:
-      references: ``(sources, ..., samples)`` floats, whose sum over sources is the mixture.
+      references: ``(sources, samples)`` or ``(sources, channels, samples)`` floats, whose sum over
+        sources is the mixture; each channel is compared with the mean of the mixture's.
 
     Example:
       >>> tone = np.sin(np.arange(1000.0))
-      >>> np.abs(mute_inaudible(np.stack([tone, 1e-3 * tone, 1e-5 * tone]))).max(axis=1).round(4).tolist()
-      [1.0, 0.001, 0.0]
+      >>> np.abs(mute_inaudible(np.stack([tone, 1e-2 * tone, 1e-4 * tone]))).max(axis=1).round(2).tolist()
+      [1.0, 0.01, 0.0]
     """
-    energies = [float(np.sum(np.square(x, dtype=np.float64))) for x in references]
-    least = 10 ** (-INAUDIBLE_DB / 10) * np.sum(np.square(np.sum(references, axis=0), dtype=np.float64))
-    audible = np.array(energies) >= least
-    return np.where(audible.reshape(-1, *[1] * (references.ndim - 1)), references, 0).astype(references.dtype)
+
+    def energy(x):
+        return np.sum(np.square(x, dtype=np.float64), axis=-1, keepdims=True)
+
+    mixture = np.mean(energy(np.sum(references, axis=0)))
+    inaudible = energy(references) < 10 ** (-INAUDIBLE_DB / 10) * mixture
+    return np.where(inaudible, 0, references).astype(references.dtype)
 
 
 def summarise(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:

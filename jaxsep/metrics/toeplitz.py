@@ -98,7 +98,7 @@ def _solve_batch(lags, right):
 
 @partial(jax.jit, static_argnames="eps")
 def _solve_each(lags, right, eps):
-    """Jitted, so that it is traced once for every platform and every program that needs the same shapes."""
+    """Jitted, so that platforms and programs share one trace for each shape and dtype."""
     return jax.vmap(partial(_gohberg_semencul, eps=eps))(lags, right)
 
 

@@ -11,7 +11,7 @@ KINDS = {"wail": 3, "yelp": 2, "hi_lo": 2, "air_raid": 5, "horn": 2, "beeps": 1}
 
 
 def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarray:
-    """Generate a siren: tones of a contour through a horn, overdriven or not, noise, echoes of a street.
+    """Generate a siren: tones that follow a contour, noise, overdrive, echoes of a street.
 
     Args:
       rng: where its kind and all its figures are drawn from.
@@ -29,7 +29,7 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
     audio = _tones(rng, time, sample_rate)
     if rng.random() < 0.15:  # another one not far away
         audio = audio + rng.uniform(0.3, 1.0) * _tones(rng, time, sample_rate)
-    if rng.random() < 0.4:  # louder than the horn can be
+    if rng.random() < 0.4:  # louder than what plays or records it can take
         audio = np.tanh(10 ** rng.uniform(-0.3, 0.7) * audio)
     drift = 1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.4) * time + rng.random()))
     audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * coloured_noise(rng, samples)

@@ -21,11 +21,11 @@ def harmonics(rng, pitch, sample_rate):
         frequency = k * pitch[some]
         octaves = np.log(frequency[:, None] / centres) / widths
         peaks = np.exp(-np.square(octaves) / 2).sum(axis=1)
-        level = (k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)).astype(np.float32)
-        if level.max() < 1e-3:
+        gains = (k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)).astype(np.float32)
+        if gains.max() < 1e-3:
             continue
-        level = level[:-1, None] + np.diff(level)[:, None] * ramp
-        audio += level.reshape(-1)[: len(audio)] * wave.real
+        between = gains[:-1, None] + np.diff(gains)[:, None] * ramp
+        audio += between.reshape(-1)[: len(audio)] * wave.real
     return audio
 
 
