@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsep.augment import AugmentConfig
 from jaxsep.codec import FramesCodec, STFTCodec, WaveformCodec
+from jaxsep.losses import negative_snr
 from jaxsep.models import (
     NETWORKS,
     CNNAutoencoderConfig,
@@ -29,6 +30,7 @@ from jaxsep.training import (
     OptimizerConfig,
     batch_gradient,
     eval_step,
+    example_loss,
     init_state,
     make_batch,
     make_optimizer,
@@ -129,6 +131,19 @@ def test_gradient_is_the_same_on_four_devices(batch, way, network, loss):
     np.testing.assert_allclose(
         ravel_pytree(statistics_4)[0], ravel_pytree(statistics)[0], rtol=1e-6, atol=1e-7
     )
+
+
+def test_the_floor_of_a_config_reaches_the_snr(batch):
+    system, sources = small_system("lstm_mask"), batch["sources"]
+    state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)
+    estimates, encoded, _ = system.forward(state.variables(), sources.sum(axis=1))
+    reference, values = sources / encoded.level[:, None, None], []
+    for floor_db in (None, 5.0):
+        loss = LossConfig("snr", floor_db=floor_db)
+        values.append(example_loss(loss, system, estimates, encoded, sources))
+        expected = negative_snr(estimates.waveforms, reference, floor_db=floor_db)
+        np.testing.assert_allclose(values[-1], expected, rtol=1e-5)
+    assert (values[1] > values[0] + 0.1).all()
 
 
 @pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
