@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import torch_networks
 from benchmarks.timing import Result, compare, find_torch, torch_threads
 from jaxsep.codec import STFTCodec
+from jaxsep.compilation import compiler_options
 from jaxsep.models import CNNAutoencoderConfig, LSTMMaskConfig, NetworkConfig, UNetConfig
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
@@ -92,6 +93,7 @@ def _ours(case, sources):
     step = jax.jit(
         partial(train_step, system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer),
         donate_argnums=0,
+        compiler_options=compiler_options(case.network),
     )
     state, batch = init_state(system, optimizer), make_batch(sources)
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxsep.audio import Resampler
+from jaxsep.compilation import compiler_options
 from jaxsep.errors import UserError
 from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.store import load_model, read_info
@@ -48,7 +49,8 @@ class Separator:
         self.system, self.name = system, name
         self.variables = jax.device_put(variables)
         self.windows = windows or (4 if jax.default_backend() == "cpu" else 32)
-        self._step = jax.jit(partial(_step, system))
+        options = compiler_options(system.config.network)
+        self._step = jax.jit(partial(_step, system), compiler_options=options)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, **options) -> Separator:

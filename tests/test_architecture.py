@@ -29,6 +29,7 @@ FLOORS = {
     "config": 1,
     "models": 2,
     "codec": 2,
+    "compilation": 3,
     "system": 3,
     "training": 4,
     "inference": 4,

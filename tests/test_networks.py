@@ -24,6 +24,7 @@ from jaxsep.models import (
     init_network,
 )
 from jaxsep.models.convolution import conv, conv_time, conv_time_transposed
+from jaxsep.models.long_convolution import correlate, worthwhile
 
 SMALL = {
     "lstm_mask": LSTMMaskConfig(layers=1, width=6),
@@ -75,6 +76,30 @@ def test_convolutions_over_time_and_their_gradients_equal_plain_ones(rng):
         kernel = rng.standard_normal((4, 3, 2)).astype(np.float32)
         np.testing.assert_allclose(function(x, kernel), [plain(a, kernel) for a in x], atol=1e-5)
         check_grads(function, (x, kernel), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("time", [33, 40])
+def test_long_convolutions_are_those_of_short_ones(rng, monkeypatch, time):
+    """As products of spectra, forward and back; both parities of the length."""
+    long = rng.standard_normal((2, time, 3)).astype(np.float32)
+    short = rng.standard_normal((2, time - 8, 4)).astype(np.float32)
+    kernel = rng.standard_normal((9, 3, 4)).astype(np.float32)
+
+    def everything(function, x, kernel):
+        y, pull = jax.vjp(function, x, kernel)
+        return y, *pull(jnp.sin(y))
+
+    def both():
+        turned = kernel.swapaxes(1, 2)
+        return everything(conv_time, long, kernel), everything(conv_time_transposed, short, turned)
+
+    assert not worthwhile(2, time, kernel.shape)
+    assert worthwhile(8, 517, (150, 50, 30))
+    plain = both()
+    monkeypatch.setattr("jaxsep.models.convolution.worthwhile", lambda *_: True)
+    spectral = both()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), spectral, plain)
+    assert "conv_general" not in str(jax.make_jaxpr(correlate)(long, kernel))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(2, 3), (3, 2)])

@@ -30,13 +30,35 @@ def plain(x, kernel, way):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 9])
-@pytest.mark.parametrize("way", ["same", "down", "up"])
-def test_convolutions_equal_scipy(rng, size, way):
+@pytest.mark.parametrize(("way", "outputs"), [("same", 2), ("down", 2), ("up", 2), ("up", 17)])
+def test_convolutions_equal_scipy(rng, size, way, outputs):
     x = rng.standard_normal((2, 12, 8, 3)).astype(np.float32)
-    kernel = rng.standard_normal((size, size, 3, 2)).astype(np.float32)
+    kernel = rng.standard_normal((size, size, 3, outputs)).astype(np.float32)
     y = {"same": conv, "down": conv_down, "up": conv_up}[way](x, kernel)
     expected = np.stack([plain(a.astype(np.float64), kernel.astype(np.float64), way) for a in x])
     np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 3), (3, 18), (18, 2)])
+def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs):
+    x = rng.standard_normal((2, 4, 6, inputs)).astype(np.float32)
+    kernel = rng.standard_normal((size, size, inputs, outputs)).astype(np.float32)
+    layout, side = ("NHWC", "HWIO", "NHWC"), size // 2
+    plain = partial(jax.lax.conv_general_dilated, dimension_numbers=layout)
+
+    def down(x, kernel):
+        return plain(x, kernel, (2, 2), [(side, side)] * 2)
+
+    def up(x, kernel):
+        return plain(x, kernel[::-1, ::-1], (1, 1), [(side, side + 1)] * 2, lhs_dilation=(2, 2))
+
+    for ours, theirs in ((conv_down, down), (conv_up, up)):
+        given, expected = (
+            jax.grad(lambda x, k, f=f: jnp.sum(jnp.sin(f(x, k))), argnums=(0, 1))(x, kernel)
+            for f in (ours, theirs)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), given, expected)
 
 
 def torch_unet(torch, config, num_sources, variables):

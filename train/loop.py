@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxsep.compilation import compiler_options
 from jaxsep.config import from_dict, to_dict
 from jaxsep.errors import UserError
 from jaxsep.separator import find_model
@@ -65,7 +66,11 @@ def _train(config, out, system, train_bank, valid_bank, log, stop) -> int:
     place = _Placement(config.batch_size)
     state, notes = _start(config, system, optimizer, checkpoints, train_bank, valid_bank, log)
     state = place.state(state)
-    step = jax.jit(partial(train_step, optimizer=optimizer, **config.step_options()), donate_argnums=0)
+    step = jax.jit(
+        partial(train_step, optimizer=optimizer, **config.step_options()),
+        donate_argnums=0,
+        compiler_options=compiler_options(config.system.network),
+    )
     sources, count = config.system.sources, config.steps * config.batch_size
     examples = make_examples(train_bank, config.data, sources, config.seed, config.read_samples, count)
     recordings = make_validation(valid_bank, config.data, sources)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxsep.compilation import compiler_options
 from jaxsep.config import to_dict
 from jaxsep.errors import UserError
 from jaxsep.store import Checkpoints, run_lock
@@ -65,7 +66,8 @@ class _Group:
         checkpoints = Checkpoints(_folder(self.outs), config.keep)
         states, first = self._start(checkpoints)
         rates = jnp.array([c.optimizer.learning_rate for c in self.configs], jnp.float32)
-        step = jax.jit(make_group_step(config), donate_argnums=0)
+        options = compiler_options(config.system.network)
+        step = jax.jit(make_group_step(config), donate_argnums=0, compiler_options=options)
         for log in self.logs:
             log.start(first, config.steps)
         for number, (batch, names) in enumerate(self._batches(first), first + 1):

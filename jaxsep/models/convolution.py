@@ -1,20 +1,27 @@
 """Convolutions over images and sequences, channels last, in the form that runs fastest.
 
-A stride of two is a change of layout: each 2 x 2 block of pixels becomes four channels, and the
-kernel is cut up to match. No product is spent on zeros, and both derivatives are again plain
-convolutions; strided and dilated ones are several times slower on a CPU.
+XLA's convolutions with a stride are fast on a CPU; the dilated ones that derive from them are several
+times slower. So what doubles the size, and the gradient of any kernel, is computed apart for the four
+pixels of a 2 x 2 block, each with those taps of the kernel that reach it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxsep.models.long_convolution import convolve, correlate, correlate_batch, worthwhile
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_Pads = str | Sequence[tuple[int, int]]
+
+#: Output channels from which four small kernels are faster than one with zeros in it.
+_WIDE = 16
 
 
 class Conv(nn.Module):
@@ -47,23 +54,18 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _conv(x, kernel)
 
 
-def _conv(x, kernel):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+def _conv(x, kernel, pads: _Pads = "SAME", stride=1):
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_LAYOUT)
 
 
-def _conv_forward(x, kernel):
-    return _conv(x, kernel), (x, kernel)
-
-
-def _conv_backward(saved, grad):
-    x, kernel = saved
+def _conv_kernel(x, grad, kernel, pads: _Pads = "SAME"):
+    """The gradient of a kernel; patches are gathered of the side with fewer channels."""
     if x.shape[-1] <= grad.shape[-1]:
-        _, pull = jax.vjp(lambda k: _conv(x, k), kernel)
-        (grad_kernel,) = pull(grad)
-    else:
-        _, pull = jax.vjp(lambda k: _conv(grad, k), _turned(kernel))
-        grad_kernel = _turned(pull(x)[0])
-    return _conv(grad, _turned(kernel)), grad_kernel
+        _, pull = jax.vjp(lambda k: _conv(x, k, pads), kernel)
+        return pull(grad)[0]
+    pads = pads if isinstance(pads, str) else [(high, low) for low, high in pads]
+    _, pull = jax.vjp(lambda k: _conv(grad, k, pads), _turned(kernel))
+    return _turned(pull(x)[0])
 
 
 def _turned(kernel):
@@ -71,42 +73,159 @@ def _turned(kernel):
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
+def _conv_forward(x, kernel):
+    return conv(x, kernel), (x, kernel)
+
+
+def _conv_backward(saved, grad):
+    x, kernel = saved
+    return conv(grad, _turned(kernel)), _conv_kernel(x, grad, kernel)
+
+
 conv.defvjp(_conv_forward, _conv_backward)
 
 
 def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with stride two: ``y[i] = sum_k kernel[k] x[2 i + k - size // 2]``; even sizes."""
-    inputs, outputs = kernel.shape[2:]
-    parts, half = _by_parity(kernel)
-    parts = parts.transpose(0, 2, 1, 3, 4, 5).reshape(half, half, 4 * inputs, outputs)
-    return conv(space_to_depth(x), parts)
+    return _down(x, _at_least_three(kernel))
 
 
 def conv_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed convolution: ``y[o] = sum_{i, k: o = 2 i + k - size // 2} kernel[k] x[i]``."""
-    inputs, outputs = kernel.shape[2:]
-    parts, half = _by_parity(kernel)
-    parts = parts[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(half, half, inputs, 4 * outputs)
-    return depth_to_space(conv(x, parts))
+    return _up(x, _at_least_three(kernel))
+
+
+def _at_least_three(kernel):
+    """A kernel of one tap with zeros around, so that every pixel is reached by some tap."""
+    return jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0))) if kernel.shape[0] == 1 else kernel
+
+
+@jax.custom_vjp
+def _down(x, kernel):
+    side = kernel.shape[0] // 2
+    return _conv(x, kernel, [(side, side)] * 2, stride=2)
+
+
+@jax.custom_vjp
+def _up(x, kernel):
+    size, _, _, outputs = kernel.shape
+    parity = [_taps(size, p) for p in (0, 1)]
+    parts = [[kernel[a.first :: 2, b.first :: 2][::-1, ::-1] for b in parity] for a in parity]
+    if outputs >= _WIDE:
+        pads = [[((a.after, a.before), (b.after, b.before)) for b in parity] for a in parity]
+        each = [[_conv(x, *c) for c in zip(*row, strict=True)] for row in zip(parts, pads, strict=True)]
+        y = jnp.stack([jnp.stack(row, axis=3) for row in each], axis=2)
+        return y.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], outputs)
+    most = max(max(a.before, a.after) for a in parity)
+
+    def padded(part, a, b):
+        sides = [(most - c.after, most - c.before) for c in (a, b)]
+        return jnp.pad(part, [*sides, (0, 0), (0, 0)])
+
+    pairs = zip(parity, parts, strict=True)
+    four = [padded(part, a, b) for a, row in pairs for b, part in zip(parity, row, strict=True)]
+    return depth_to_space(_conv(x, jnp.concatenate(four, axis=-1)))
+
+
+class _Taps(NamedTuple):
+    """The taps of a kernel that reach one parity: ``first``, ``first + 2``, ..."""
+
+    first: int
+    before: int
+    """How many blocks of two lie before the one that a tap is added to, at most."""
+    after: int
+
+
+def _taps(size, parity):
+    """Tap k reaches ``k - size // 2 = 2 a + parity``, in the block a."""
+    first = (size // 2 + parity) % 2
+    blocks = [(k - size // 2 - parity) // 2 for k in range(first, size, 2)]
+    return _Taps(first, -blocks[0], blocks[-1])
+
+
+def _strided_kernel(x, grad, kernel):
+    """The gradient of the kernel of ``conv_down``, for each parity of both axes on its own."""
+    result = jnp.asarray(kernel)
+    for p in (0, 1):
+        for q in (0, 1):
+            a, b = (_taps(kernel.shape[0], parity) for parity in (p, q))
+            mine = (slice(a.first, None, 2), slice(b.first, None, 2))
+            pads = [(c.before, c.after) for c in (a, b)]
+            result = result.at[mine].set(_conv_kernel(x[:, p::2, q::2], grad, kernel[mine], pads))
+    return result
+
+
+def _down_forward(x, kernel):
+    return _down(x, kernel), (x, kernel)
+
+
+def _down_backward(saved, grad):
+    x, kernel = saved
+    return _up(grad, kernel.swapaxes(2, 3)), _strided_kernel(x, grad, kernel)
+
+
+def _up_forward(x, kernel):
+    return _up(x, kernel), (x, kernel)
+
+
+def _up_backward(saved, grad):
+    x, kernel = saved
+    turned = kernel.swapaxes(2, 3)
+    return _down(grad, turned), _strided_kernel(grad, x, turned).swapaxes(2, 3)
+
+
+_down.defvjp(_down_forward, _down_backward)
+_up.defvjp(_up_forward, _up_backward)
 
 
 @jax.custom_vjp
 def conv_time(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """``(batch, time, in)`` * ``(taps, in, out)`` -> ``(batch, time - taps + 1, out)``, no padding.
 
-    The gradient of the kernel is a convolution too, whose channels are the batch; written out as
-    one it is up to a hundred times faster than as XLA's derivative of a convolution on a CPU.
+    ``y[t] = sum_k x[t + k] kernel[k]``; long kernels are multiplied as spectra on a CPU.
     """
-    return jax.lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+    return _choose(x.shape, kernel.shape, correlate, _correlate)(x, kernel)
 
 
+@jax.custom_vjp
 def conv_time_transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """``(batch, time, in)`` * ``(taps, in, out)`` -> ``(batch, time + taps - 1, out)``.
 
     ``y[t + k] += x[t] kernel[k]``: PyTorch's ``ConvTranspose1d`` with its weights transposed.
     """
+    kernel = kernel.transpose(0, 2, 1)
+    batch, time, _ = x.shape
+    shape = (batch, time + kernel.shape[0] - 1, kernel.shape[1])
+    return _choose(shape, kernel.shape, convolve, _convolve)(x, kernel)
+
+
+def _kernel_gradient(x, grad):
+    """The derivative by the kernel of what is linear in a long signal and a short one."""
+    taps = x.shape[1] - grad.shape[1] + 1
+    kernel = (taps, x.shape[2], grad.shape[2])
+    return _choose(x.shape, kernel, correlate_batch, _correlate_batch)(x, grad)
+
+
+def _choose(long, kernel, spectral, plain):
+    """One of two functions of two arrays, by their sizes and by the platform."""
+    if not worthwhile(long[0], long[1], kernel):
+        return plain
+    return partial(jax.lax.platform_dependent, cpu=spectral, default=plain)
+
+
+def _correlate(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+
+
+def _convolve(x, kernel):
     taps = kernel.shape[0] - 1
-    return conv_time(jnp.pad(x, ((0, 0), (taps, taps), (0, 0))), kernel[::-1])
+    return _correlate(jnp.pad(x, ((0, 0), (taps, taps), (0, 0))), kernel[::-1].transpose(0, 2, 1))
+
+
+def _correlate_batch(x, grad):
+    """A convolution whose channels are the batch; written out as one it is up to a hundred times
+    faster than as XLA's derivative of a convolution on a CPU."""
+    return _correlate(x.transpose(2, 1, 0), grad.transpose(1, 0, 2)).transpose(1, 0, 2)
 
 
 def _conv_time_forward(x, kernel):
@@ -115,11 +234,20 @@ def _conv_time_forward(x, kernel):
 
 def _conv_time_backward(saved, grad):
     x, kernel = saved
-    grad_kernel = conv_time(x.transpose(2, 1, 0), grad.transpose(1, 0, 2)).transpose(1, 0, 2)
-    return conv_time_transposed(grad, kernel.transpose(0, 2, 1)), grad_kernel
+    return conv_time_transposed(grad, kernel.transpose(0, 2, 1)), _kernel_gradient(x, grad)
+
+
+def _transposed_forward(x, kernel):
+    return conv_time_transposed(x, kernel), (x, kernel)
+
+
+def _transposed_backward(saved, grad):
+    x, kernel = saved
+    return conv_time(grad, kernel.transpose(0, 2, 1)), _kernel_gradient(grad, x).transpose(0, 2, 1)
 
 
 conv_time.defvjp(_conv_time_forward, _conv_time_backward)
+conv_time_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
@@ -140,16 +268,3 @@ def max_pool(x: jax.Array) -> jax.Array:
     """Largest of each 2 x 2 block: ``(batch, 2 h, 2 w, channels)`` -> ``(batch, h, w, channels)``."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
-
-
-def _by_parity(kernel):
-    """Split the taps of both axes into (offset, parity): ``(half, 2, half, 2, in, out)``, and half.
-
-    Tap k reaches ``k - size // 2 = 2 a + parity``. For sizes 5, 9, ... offsets run symmetrically;
-    others are first padded on both sides to such a size. One tap of zeros fills the last offset.
-    """
-    size, _, inputs, outputs = kernel.shape
-    side = (5 - size) % 4 // 2
-    half = (size + 2 * side + 1) // 2
-    kernel = jnp.pad(kernel, [(side, side + 1)] * 2 + [(0, 0)] * 2)
-    return kernel.reshape(half, 2, half, 2, inputs, outputs), half

@@ -53,6 +53,11 @@ class NetworkOptions:
         """Whether its outputs sum to its input."""
         return False
 
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """Options of XLA under which it runs fastest on a CPU, for those who compile it."""
+        return {}
+
     def portable(self):
         """The same network, with the implementation that runs anywhere."""
         return self

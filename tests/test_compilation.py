@@ -1,0 +1,57 @@
+"""Options of XLA that networks ask for: only what is known, and the same numbers."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxsep.compilation import compiler_options
+from jaxsep.models import LSTMMaskConfig, UNetConfig
+from jaxsep.system import System, SystemConfig
+from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
+
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are a CPU's")
+OPTION = "xla_cpu_experimental_ynn_fusion_type"
+
+
+@dataclass(frozen=True)
+class Odd(UNetConfig):
+    """Asks for one option that XLA has, one that it never had, and a value that it lacks."""
+
+    @property
+    def cpu_options(self):
+        return {"xla_cpu_enable_fast_math": "False", "xla_cpu_no_such_option": "1", OPTION: "NO_SUCH_VALUE"}
+
+
+def test_unknown_options_are_left_out():
+    assert compiler_options(Odd()) == {"xla_cpu_enable_fast_math": "False"}
+    assert compiler_options(LSTMMaskConfig()) == {}
+
+
+def test_what_the_user_set_stays(monkeypatch):
+    flags = "--xla_cpu_enable_fast_math=true"
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_foo=1 {flags}")
+    assert compiler_options(Odd()) == {}
+
+
+def test_a_training_step_is_the_same_with_and_without_and_every_time():
+    network = UNetConfig(levels=3, filters=8)
+    options = compiler_options(network)
+    if not options:
+        pytest.skip("this XLA has no such option")
+    system = System(SystemConfig(sources=("a", "b"), residual="b", network=network))
+    optimizer = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0))
+    step = partial(train_step, system=system, loss=LossConfig(), optimizer=optimizer)
+    batch = make_batch(np.random.default_rng(0).standard_normal((3, 2, 16000)))
+    state = init_state(system, optimizer)
+    fast = jax.jit(step, compiler_options=options)
+    (ours, metrics), (again, _), (plain, expected) = jax.device_get(
+        [fast(state, batch), fast(state, batch), jax.jit(step)(state, batch)]
+    )
+    assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, ours.params, again.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours.params, plain.params)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), ours.params, state.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
