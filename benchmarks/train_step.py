@@ -2,7 +2,8 @@
 
 The LSTM at full width, 3 layers of 1000 units, 16 x 125 frames; the U-Net with 5 levels of 16 to
 256 filters (PyTorch channels-last), 4 x 251 frames of 513 bins; the CNN auto-encoder at its
-published size, 9.96 M parameters, 8 x 517 frames of 257 bins.
+published size, 9.96 M parameters, 8 x 517 frames of 257 bins. Ours is compiled as the trainer does
+it, with the options of XLA that the network asks for.
 """
 
 from __future__ import annotations

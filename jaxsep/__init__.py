@@ -31,6 +31,7 @@ _MODULES = [
     "baselines",
     "bss",
     "codec",
+    "compilation",
     "config",
     "errors",
     "evaluation",

@@ -14,7 +14,8 @@ def compiler_options(network: NetworkOptions) -> dict[str, str]:
     """Options for :func:`jax.jit` under which a network runs fastest on the default platform.
 
     On a CPU they are what the network's ``cpu_options`` name, without those that this version of
-    XLA does not know and those that ``XLA_FLAGS`` sets; elsewhere there are none.
+    XLA does not know; elsewhere there are none. An option that ``XLA_FLAGS`` sets is left as it is
+    set there. They are for the outermost ``jit``: JAX refuses them on one called inside another.
 
     Args:
       network: a network's config.
@@ -30,9 +31,9 @@ def compiler_options(network: NetworkOptions) -> dict[str, str]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    flags = os.environ.get("XLA_FLAGS", "")
+    chosen = {flag.split("=")[0] for flag in os.environ.get("XLA_FLAGS", "").split()}
     options = network.cpu_options.items()
-    return {name: value for name, value in options if f"--{name}=" not in flags and _known(name, value)}
+    return {name: value for name, value in options if f"--{name}" not in chosen and _known(name, value)}
 
 
 @cache

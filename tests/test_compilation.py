@@ -9,6 +9,7 @@ import pytest
 
 from jaxsep.compilation import compiler_options
 from jaxsep.models import LSTMMaskConfig, UNetConfig
+from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
 
@@ -30,10 +31,21 @@ def test_unknown_options_are_left_out():
     assert compiler_options(LSTMMaskConfig()) == {}
 
 
-def test_what_the_user_set_stays(monkeypatch):
-    flags = "--xla_cpu_enable_fast_math=true"
-    monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_foo=1 {flags}")
+@pytest.mark.parametrize("flag", ["--xla_cpu_enable_fast_math=true", "--xla_cpu_enable_fast_math"])
+def test_what_the_user_set_stays(monkeypatch, flag):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_foo=1 {flag}")
     assert compiler_options(Odd()) == {}
+
+
+def test_the_options_are_a_cpus(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiler_options(Odd()) == {}
+
+
+def test_a_separator_is_compiled_with_them(monkeypatch):
+    monkeypatch.setattr("jaxsep.separator.compiler_options", lambda network: {"xla_cpu_no_such_option": "1"})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
+        Separator.from_pretrained("sounds")(np.zeros(22050, np.float32), 22050)
 
 
 def test_a_training_step_is_the_same_with_and_without_and_every_time():

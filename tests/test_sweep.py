@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -190,6 +191,12 @@ def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monk
         mix = np.sin(np.arange(RATE, dtype=np.float32))
         stems = [Separator.from_pretrained(f)(mix, RATE)["low"] for f in (Path(alone.out), theirs / "best")]
         np.testing.assert_allclose(*stems, atol=2e-3)
+
+
+def test_runs_trained_together_are_compiled_with_the_networks_options(config, monkeypatch, tmp_path):
+    monkeypatch.setattr("train.together.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
+        sweep.sweep(config, {"seed": [0, 1]}, 0, tmp_path / "sweep", together=True)
 
 
 def test_a_run_gone_bad_leaves_the_others(config, tmp_path, capsys):

@@ -169,9 +169,9 @@ def test_padding_examples_count_nothing(rng):
     state = init_state(system, make_optimizer(OptimizerConfig("sgd")))
     sources = rng.standard_normal((3, 2, SAMPLES)).astype(np.float32)
     padded = np.concatenate([sources, np.full((2, 2, SAMPLES), 7.0, np.float32)])
-    options = dict(system=system, loss=LossConfig("snr"))
-    a = batch_gradient(state, make_batch(sources), **options)
-    b = batch_gradient(state, make_batch(padded, weight=[1, 1, 1, 0, 0]), **options)
+    gradient = jax.jit(partial(batch_gradient, system=system, loss=LossConfig("snr")))
+    a = gradient(state, make_batch(sources))
+    b = gradient(state, make_batch(padded, weight=[1, 1, 1, 0, 0]))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
 
 
@@ -181,12 +181,13 @@ def test_gradient_equals_finite_differences(rng):
     batch = make_batch(rng.standard_normal((2, 2, SAMPLES)).astype(np.float32))
     flat, restore = ravel_pytree(state.params)
     direction = jnp.asarray(rng.standard_normal(flat.shape), jnp.float32)
+    measured = jax.jit(partial(batch_gradient, system=system, loss=LossConfig("snr")))
 
     def loss(t):
         moved = dataclasses.replace(state, params=restore(flat + t * direction))
-        return float(batch_gradient(moved, batch, system=system, loss=LossConfig("snr"))[1])
+        return float(measured(moved, batch)[1])
 
-    gradient = batch_gradient(state, batch, system=system, loss=LossConfig("snr"))[0]
+    gradient = measured(state, batch)[0]
     slope = float(ravel_pytree(gradient)[0] @ direction)
     assert slope == pytest.approx((loss(1e-3) - loss(-1e-3)) / 2e-3, rel=0.02, abs=1e-3)
 
@@ -222,7 +223,7 @@ def test_every_loss_and_optimizer_learns(rng, optimizer, loss):
     assert history[-1] < history[0]
     assert int(state.step) == 25
     assert int(state.skipped) == 0
-    result = eval_step(state, batch, system=system, loss=LossConfig(loss))
+    result = jax.jit(partial(eval_step, system=system, loss=LossConfig(loss)))(state, batch)
     assert float(result["weight"]) == 4
     assert np.isfinite(float(result["loss"]))
 
@@ -246,7 +247,8 @@ def test_gradients_are_clipped_and_norms_measured(batch):
     for clip, expected in ((0.0, None), (1e-3, 1e-3)):
         rule = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0, clip_norm=clip))
         state = init_state(system, rule)
-        _, metrics = train_step(state, batch, system=system, loss=LossConfig("snr"), optimizer=rule)
+        step = jax.jit(partial(train_step, system=system, loss=LossConfig("snr"), optimizer=rule))
+        _, metrics = step(state, batch)
         assert float(metrics["update_norm"]) == pytest.approx(
             expected or float(metrics["grad_norm"]), rel=1e-4
         )
@@ -264,7 +266,8 @@ def test_the_average_follows_the_parameters(batch):
     system = small_system()
     rule = make_optimizer(OptimizerConfig("sgd", learning_rate=0.1))
     state = init_state(system, rule, ema=True)
-    after, _ = train_step(state, batch, system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.05)
+    options = dict(system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.05)
+    after, _ = jax.jit(partial(train_step, **options))(state, batch)
     now = after.variables(average=False)
     expected = jax.tree.map(lambda a, v: 0.05 * a + 0.95 * v, state.ema, now)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.ema, expected)

@@ -117,6 +117,12 @@ def identical(a, b):
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
+def test_a_run_is_compiled_with_the_networks_options(config, monkeypatch):
+    monkeypatch.setattr("train.loop.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
+        train.loop.run(dataclasses.replace(config, steps=1))
+
+
 def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
     assert train.loop.run(dataclasses.replace(config, steps=40)) == 0
     rows = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]

@@ -61,6 +61,11 @@ def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), given, expected)
 
 
+def test_an_odd_size_is_refused():
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 4, 1\): expected even"):
+        conv_down(np.ones((1, 5, 4, 1), np.float32), np.ones((3, 3, 1, 1), np.float32))
+
+
 def torch_unet(torch, config, num_sources, variables):
     """The same network in PyTorch, weights copied; (batch, 1, bins, frames) in evaluation mode."""
     params, stats = jax.device_get((variables["params"], variables["batch_stats"]))

@@ -1,8 +1,9 @@
 """Convolutions over images and sequences, channels last, in the form that runs fastest.
 
 XLA's convolutions with a stride are fast on a CPU; the dilated ones that derive from them are several
-times slower. So what doubles the size, and the gradient of any kernel, is computed apart for the four
-pixels of a 2 x 2 block, each with those taps of the kernel that reach it.
+times slower. So a transposed convolution, and the gradient of a strided kernel, is computed for each
+of the four pixels of a 2 x 2 block, with those taps that reach it; with few output channels the four
+transposed ones are one convolution, with zeros in its kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from jaxsep.models.long_convolution import convolve, correlate, correlate_batch,
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _Pads = str | Sequence[tuple[int, int]]
 
-#: Output channels from which four small kernels are faster than one with zeros in it.
+#: Output channels from which four small kernels are faster than one with zeros in it, on a CPU.
 _WIDE = 16
 
 
@@ -87,6 +88,8 @@ conv.defvjp(_conv_forward, _conv_backward)
 
 def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with stride two: ``y[i] = sum_k kernel[k] x[2 i + k - size // 2]``; even sizes."""
+    if x.shape[1] % 2 or x.shape[2] % 2:
+        raise ValueError(f"x.shape={x.shape}: expected even height and width")
     return _down(x, _at_least_three(kernel))
 
 
@@ -108,23 +111,28 @@ def _down(x, kernel):
 
 @jax.custom_vjp
 def _up(x, kernel):
-    size, _, _, outputs = kernel.shape
-    parity = [_taps(size, p) for p in (0, 1)]
-    parts = [[kernel[a.first :: 2, b.first :: 2][::-1, ::-1] for b in parity] for a in parity]
-    if outputs >= _WIDE:
-        pads = [[((a.after, a.before), (b.after, b.before)) for b in parity] for a in parity]
-        each = [[_conv(x, *c) for c in zip(*row, strict=True)] for row in zip(parts, pads, strict=True)]
-        y = jnp.stack([jnp.stack(row, axis=3) for row in each], axis=2)
-        return y.reshape(x.shape[0], 2 * x.shape[1], 2 * x.shape[2], outputs)
-    most = max(max(a.before, a.after) for a in parity)
+    parity = [_taps(kernel.shape[0], p) for p in (0, 1)]
+    four = [(a, b, kernel[a.first :: 2, b.first :: 2][::-1, ::-1]) for a in parity for b in parity]
+    return _up_wide(x, four) if kernel.shape[3] >= _WIDE else _up_narrow(x, four)
 
-    def padded(part, a, b):
+
+def _up_wide(x, four):
+    """Four convolutions, one for each pixel of a block."""
+    batch, height, width, _ = x.shape
+    parts = [_conv(x, part, [(a.after, a.before), (b.after, b.before)]) for a, b, part in four]
+    y = jnp.stack(parts, axis=3).reshape(batch, height, width, 2, 2, -1)
+    return y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, -1)
+
+
+def _up_narrow(x, four):
+    """One convolution, whose kernel holds all four, each padded to the same odd size."""
+    most = max(max(a.before, a.after) for a, _, _ in four)
+
+    def padded(a, b, part):
         sides = [(most - c.after, most - c.before) for c in (a, b)]
         return jnp.pad(part, [*sides, (0, 0), (0, 0)])
 
-    pairs = zip(parity, parts, strict=True)
-    four = [padded(part, a, b) for a, row in pairs for b, part in zip(parity, row, strict=True)]
-    return depth_to_space(_conv(x, jnp.concatenate(four, axis=-1)))
+    return depth_to_space(_conv(x, jnp.concatenate([padded(*each) for each in four], axis=-1)))
 
 
 class _Taps(NamedTuple):
@@ -132,8 +140,9 @@ class _Taps(NamedTuple):
 
     first: int
     before: int
-    """How many blocks of two lie before the one that a tap is added to, at most."""
+    """How far the furthest block before its own is that a tap reaches."""
     after: int
+    """The same behind."""
 
 
 def _taps(size, parity):
@@ -206,9 +215,9 @@ def _kernel_gradient(x, grad):
     return _choose(x.shape, kernel, correlate_batch, _correlate_batch)(x, grad)
 
 
-def _choose(long, kernel, spectral, plain):
+def _choose(long_shape, kernel_shape, spectral, plain):
     """One of two functions of two arrays, by their sizes and by the platform."""
-    if not worthwhile(long[0], long[1], kernel):
+    if not worthwhile(long_shape[0], long_shape[1], kernel_shape):
         return plain
     return partial(jax.lax.platform_dependent, cpu=spectral, default=plain)
 
@@ -248,13 +257,6 @@ def _transposed_backward(saved, grad):
 
 conv_time.defvjp(_conv_time_forward, _conv_time_backward)
 conv_time_transposed.defvjp(_transposed_forward, _transposed_backward)
-
-
-def space_to_depth(x: jax.Array) -> jax.Array:
-    """``(batch, 2 h, 2 w, channels)`` -> ``(batch, h, w, 4 channels)``."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, height // 2, width // 2, 4 * channels)
 
 
 def depth_to_space(x: jax.Array) -> jax.Array:

@@ -16,14 +16,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+#: Samples of the longest DFT: its matrix grows with their square, and is part of the program.
+_LONGEST = 2048
+
 
 def worthwhile(batch: int, time: int, kernel: tuple[int, int, int]) -> bool:
-    """Whether the spectra take less than half of the products that a plain convolution takes."""
+    """Whether the spectra take less than half of the products that a plain convolution takes.
+
+    No for sizes that are not known when the program is made, and for very long signals.
+    """
+    if not all(isinstance(n, int) for n in (batch, time)) or time > _LONGEST:
+        return False
     taps, inputs, outputs = kernel
     short = time - taps + 1
     plain = batch * short * taps * inputs * outputs
     dft = time * (batch * time * inputs + taps * inputs * outputs + batch * short * outputs)
-    return dft + 2 * batch * time * inputs * outputs < plain / 2
+    return 2 * (dft + 2 * batch * time * inputs * outputs) < plain
 
 
 def correlate(x: jax.Array, kernel: jax.Array) -> jax.Array:
