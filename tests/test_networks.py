@@ -92,7 +92,8 @@ def test_long_convolutions_are_those_of_short_ones(rng, monkeypatch, time):
 
     def both():
         turned = kernel.swapaxes(1, 2)
-        return everything(conv_time, long, kernel), everything(conv_time_transposed, short, turned)
+        cases = ((conv_time, long, kernel), (conv_time_transposed, short, turned))
+        return [jax.jit(lambda x, k, f=f: everything(f, x, k))(x, k) for f, x, k in cases]
 
     plain = both()
     monkeypatch.setattr("jaxsep.models.convolution.worthwhile", lambda *_: True)

@@ -39,8 +39,8 @@ def test_convolutions_equal_scipy(rng, size, way, outputs):
     np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("size", [1, 3, 5, 7])
-@pytest.mark.parametrize(("inputs", "outputs"), [(2, 3), (3, 18), (18, 2)])
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 18), (18, 2)])
 def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs):
     x = rng.standard_normal((2, 4, 6, inputs)).astype(np.float32)
     kernel = rng.standard_normal((size, size, inputs, outputs)).astype(np.float32)
@@ -55,7 +55,7 @@ def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs
 
     for ours, theirs in ((conv_down, down), (conv_up, up)):
         given, expected = (
-            jax.grad(lambda x, k, f=f: jnp.sum(jnp.sin(f(x, k))), argnums=(0, 1))(x, kernel)
+            jax.jit(jax.grad(lambda x, k, f=f: jnp.sum(jnp.sin(f(x, k))), argnums=(0, 1)))(x, kernel)
             for f in (ours, theirs)
         )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), given, expected)
