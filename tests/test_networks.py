@@ -90,22 +90,17 @@ def test_long_convolutions_are_those_of_short_ones(rng, monkeypatch, time):
         y, pull = jax.vjp(function, x, kernel)
         return y, *pull(jnp.sin(y))
 
-    def both():
-        turned = kernel.swapaxes(1, 2)
-        cases = ((conv_time, long, kernel), (conv_time_transposed, short, turned))
-        return [jax.jit(lambda x, k, f=f: everything(f, x, k))(x, k) for f, x, k in cases]
+    cases = ((conv_time, long, kernel), (conv_time_transposed, short, kernel.swapaxes(1, 2)))
 
-    plain = both()
+    def programs():
+        return [jax.jit(lambda x, k, f=f: everything(f, x, k)) for f, _, _ in cases]
+
+    plain = [run(x, k) for run, (_, x, k) in zip(programs(), cases, strict=True)]
     monkeypatch.setattr("jaxsep.models.convolution.worthwhile", lambda *_: True)
-    spectral = both()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), spectral, plain)
-    if jax.default_backend() == "cpu":
-        for function, x, k in (
-            (conv_time, long, kernel),
-            (conv_time_transposed, short, kernel.swapaxes(1, 2)),
-        ):
-            program = jax.jit(lambda x, k, f=function: everything(f, x, k)).lower(x, k).as_text()
-            assert "convolution" not in program
+    for run, (_, x, k), expected in zip(programs(), cases, plain, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), run(x, k), expected)
+        if jax.default_backend() == "cpu":
+            assert "convolution" not in run.lower(x, k).as_text()
 
 
 def test_spectra_are_for_long_kernels_of_known_sizes():
