@@ -32,6 +32,41 @@ def ratio_mask(outputs: jax.Array, axis: int = -3) -> jax.Array:
     return jnp.where(positive, shares, 1.0 / outputs.shape[axis])
 
 
+def slowed_mask(masks: jax.Array, speed: float, frames: int) -> jax.Array:
+    """Masks of a sound that was played faster, for the sound as it was.
+
+    What is at (bin, frame) of a sound is at ``(speed * bin, frame / speed)`` of the faster one.
+    Between bins and frames masks change evenly; above the highest bin they are as there.
+
+    Args:
+      masks: ``(..., bins, frames of the faster sound)`` floats; of the linear bins of an STFT.
+      speed: what pitch and tempo were multiplied by.
+      frames: frames of the sound as it was.
+
+    Returns:
+      ``(..., bins, frames)``; shares that sum to 1 still do.
+
+    Example:
+      >>> masks = jnp.array([[0.0, 0.2], [0.4, 0.6], [0.8, 1.0]])  # 3 bins, 2 frames
+      >>> slowed_mask(masks, 2.0, 4).round(2).tolist()[1]
+      [0.8, 0.9, 1.0, 1.0]
+    """
+    masks = _between(masks, speed * jnp.arange(masks.shape[-2], dtype=jnp.float32), axis=-2)
+    return _between(masks, jnp.arange(frames, dtype=jnp.float32) / speed, axis=-1)
+
+
+def _between(values, places, axis):
+    """Values at places between the indices of an axis, by linear interpolation; beyond it the last."""
+    last = values.shape[axis] - 1
+    places = jnp.clip(places, 0, last)
+    low = jnp.floor(places).astype(jnp.int32)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    share = (places - low).reshape(shape)
+    lower, upper = (jnp.take(values, jnp.minimum(i, last), axis=axis) for i in (low, low + 1))
+    return lower + share * (upper - lower)
+
+
 def wiener_mask(spectra: jax.Array, power: float = 2.0, axis: int = -3) -> jax.Array:
     """Wiener-like mask of known sources: :func:`ratio_mask` of ``|S_i| ** power``.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least_ndim
 from jaxsep.codec import CodecConfig, Encoded, Estimates, STFTCodec
+from jaxsep.masks import slowed_mask
 from jaxsep.models import (
     LSTMMaskConfig,
     NetworkConfig,
@@ -17,6 +20,7 @@ from jaxsep.models import (
     build_network,
     init_network,
 )
+from jaxsep.resampling import resample
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class SystemConfig:
     """How waveforms become features and outputs become waveforms."""
     network: NetworkConfig = field(default_factory=LSTMMaskConfig)
     """The network and its options."""
+    speeds: tuple[float, ...] = ()
+    """Further speeds at which separation hears each window (played faster and higher above 1), whose
+    masks are averaged with those at its own: better where sounds are unlike those trained on, at the
+    cost of one more pass of the network each. Taken as the nearest fractions of numbers up to 64."""
     residual: str = "accompaniment"
     """The stem that takes what lies above half the system's sample rate."""
     segment_seconds: float = 10.0
@@ -82,6 +90,16 @@ class SystemConfig:
                 f"codec.name={codec.name!r} with these options needs {sorted(codec.output_ranges)}"
             )
         network.check(len(self.sources), codec.num_bins)
+        if bad := [v for v in self.speeds if not 0.5 <= v <= 2]:
+            raise ValueError(f"speeds={bad}: expected numbers from 0.5 to 2")
+        if self.speeds and not (
+            isinstance(codec, STFTCodec) and codec.sums_to_mixture and not network.window
+        ):
+            raise ValueError(
+                f"speeds={self.speeds}: network.name={network.name!r}, codec.name={codec.name!r} with these "
+                "options cannot average masks over speeds; expected codec.name='stft' whose outputs are "
+                "shares of the mixture, and a network for any length"
+            )
 
 
 @dataclass(frozen=True)
@@ -189,5 +207,18 @@ class System:
         at_least_ndim("mixture", mixture, 1, "(..., samples)")
         flat = mixture.reshape(-1, mixture.shape[-1])
         estimates, encoded, _ = self.forward(variables, flat)
+        if self.config.speeds:
+            masks = self._averaged_masks(variables, flat, estimates.masks)
+            estimates = self.config.codec.decode(encoded, masks, flat.shape[-1])
         stems = estimates.waveforms * encoded.level[:, None, None]
         return stems.reshape(*mixture.shape[:-1], *stems.shape[1:])
+
+    def _averaged_masks(self, variables, mixture, masks):
+        """Average the masks of the mixture with those found when it is played at other speeds."""
+        total = masks
+        for value in self.config.speeds:
+            speed = Fraction(value).limit_denominator(64)
+            played = resample(mixture, speed.numerator, speed.denominator)
+            found: Any = self.forward(variables, played)[0].masks
+            total = total + slowed_mask(found, float(speed), masks.shape[-1])
+        return total / (1 + len(self.config.speeds))
