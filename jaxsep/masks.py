@@ -48,7 +48,7 @@ def slowed_mask(masks: jax.Array, speed: float, frames: int) -> jax.Array:
 
     Example:
       >>> masks = jnp.array([[0.0, 0.2], [0.4, 0.6], [0.8, 1.0]])  # 3 bins, 2 frames
-      >>> slowed_mask(masks, 2.0, 4).round(2).tolist()[1]
+      >>> [round(float(m), 2) for m in slowed_mask(masks, 2.0, 4)[1]]
       [0.8, 0.9, 1.0, 1.0]
     """
     masks = _between(masks, speed * jnp.arange(masks.shape[-2], dtype=jnp.float32), axis=-2)

@@ -223,6 +223,7 @@ def test_nothing_is_changed_by_default(rng):
     np.testing.assert_array_equal(augment(AugmentConfig(), jax.random.key(0), x, 100), x)
 
 
+@pytest.mark.slow
 def test_every_change_together_is_keyed_and_finite_alone_or_in_a_batch(rng):
     length = 4000
     read = EVERYTHING.read_length(length)

@@ -92,6 +92,7 @@ def test_a_batch_is_its_problems_one_by_one():
     assert int(batch.num_steps[1, 2]) == int(one.num_steps)
 
 
+@pytest.mark.slow
 def test_a_batch_spread_over_devices_is_the_same():
     x = np.stack([mixtures(3, 6000, seed)[1] for seed in range(4)])
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
@@ -217,6 +218,7 @@ def test_echo_is_no_obstacle(n, method):
     np.testing.assert_allclose(y.sum(axis=0), x[0], atol=2e-3 * np.abs(x).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [bss.auxiva_spectra, bss.ilrma_spectra])
 def test_rooms_in_a_batch_are_rooms_one_by_one(rng, method):
     x = (rng.standard_normal((3, 2, 33, 40)) + 1j * rng.standard_normal((3, 2, 33, 40))).astype(np.complex64)

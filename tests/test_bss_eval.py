@@ -40,7 +40,12 @@ def close(ours, theirs, tolerance):
 
 @pytest.mark.parametrize(
     ("sources", "samples", "colour"),
-    [(2, 8000, 0.5), (3, 5000, 0.9), pytest.param(2, 700, 0.0, marks=pytest.mark.slow), (1, 3000, 0.5)],
+    [
+        (2, 8000, 0.5),
+        pytest.param(3, 5000, 0.9, marks=pytest.mark.slow),
+        pytest.param(2, 700, 0.0, marks=pytest.mark.slow),
+        (1, 3000, 0.5),
+    ],
 )
 def test_sources_equal_mir_eval(rng, sources, samples, colour):
     s, e = mixed(rng, sources, samples, colour)
@@ -144,6 +149,7 @@ def test_frames_keep_the_filters_of_the_whole(rng):
             np.testing.assert_allclose([figure[j, t] for figure in scores[:4]], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_silent_reference_leaves_the_others_as_without_it(rng):
     s, e = mixed(rng, 3, 4000)
     e = e[np.asarray(bss_eval_sources(s, e, filter_length=64).permutation)]
@@ -173,6 +179,7 @@ def test_special_estimates_score_as_documented(rng):
     close(images.sdr, 0, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1e-9, 1e-3, 1e6])
 def test_levels_of_sources_do_not_matter(rng, level):
     """Nearly silent sources too: rows are brought to unit energy first."""
@@ -193,6 +200,7 @@ def test_equal_references_do_not_break_it(rng):
     assert scores.condition > 1e10
 
 
+@pytest.mark.slow
 def test_rounding_that_leaves_the_correlations_indefinite_does_little_harm(rng):
     lags = np.full((16, 1, 1), 1 + 1e-6, np.float32)
     lags[0] = 1  # 15 eigenvalues of -1e-6
@@ -216,6 +224,7 @@ def test_condition_is_the_order_of_the_true_one(rng):
         assert 0.05 < estimate / true < 20
 
 
+@pytest.mark.slow
 def test_batches_and_transformations_agree(rng):
     s, e = (x.astype(np.float32) for x in mixed(rng, 2, 1500))
     batch = np.stack([s, 2 * s[:, ::-1]]), np.stack([e, e[:, ::-1]])
@@ -229,6 +238,7 @@ def test_batches_and_transformations_agree(rng):
     close(jax.vmap(jax.vmap(sdr))(*(x[None] for x in batch))[0], each, 1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_equals_finite_differences(rng):
     s, e = mixed(rng, 2, 600)
     direction = rng.standard_normal(e.shape)
@@ -244,6 +254,7 @@ def test_gradient_equals_finite_differences(rng):
     assert np.isfinite(jax.jit(quiet)(jnp.asarray(e, jnp.float32))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [{}, {"window": 900, "hop": 500}])
 def test_long_arrays_go_in_pieces(rng, monkeypatch, frames):
     s, e = (x.reshape(2, 2, -1).astype(np.float32) for x in mixed(rng, 4, 7001))

@@ -20,6 +20,7 @@ from jaxsep.store import save_model
 from jaxsep.system import System, SystemConfig
 
 
+@pytest.mark.slow
 def test_the_demo_improves_every_stem(tmp_path, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     said = capsys.readouterr().out
@@ -156,6 +157,7 @@ def write_loop(folder, rng):
     write_tracks(folder, {"t": {"vocals": np.sin(2 * np.pi * (900 - 80 * t) * t)[None], "band": loop}})
 
 
+@pytest.mark.slow
 def test_every_score_stands_between_nothing_and_the_ceiling(tmp_path, rng):
     write_loop(tmp_path / "r", rng)
     scores = {}
@@ -177,6 +179,7 @@ def test_baselines_refuse_what_they_cannot_separate(tmp_path, rng, capsys):
     assert "expected one of a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_on_the_sum_of_its_references(tmp_path):
     parts = song(4.0, 16000, seed=0)
     write_tracks(tmp_path / "r", {"song": {k: x[None] for k, x in parts.items()}}, rate=16000)

@@ -49,6 +49,7 @@ def test_a_separator_is_compiled_with_them(monkeypatch):
         Separator.from_pretrained("sounds")(np.zeros(22050, np.float32), 22050)
 
 
+@pytest.mark.slow
 def test_a_training_step_is_the_same_with_and_without_and_every_time():
     network = UNetConfig(levels=2, filters=8)
     options = compiler_options(network)

@@ -64,6 +64,7 @@ def test_every_experiment_is_a_config_and_a_figure(name):
     assert set(entry["published"] or {}) <= {"train", "dev", entry["figure"]}
 
 
+@pytest.mark.slow
 def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
     command = ["--runs", str(runs / "runs"), "--json", str(runs / "rows.json")]
     assert experiments.main(["by_score", *command]) == 0
@@ -99,6 +100,7 @@ def test_an_unknown_experiment_is_named(runs, capsys):
     assert memory.main(["nothing"]) == 2
 
 
+@pytest.mark.slow
 def test_figures_of_synthesis_are_drawn(tmp_path):
     figures.draw_synthesis(tmp_path)
     assert {p.name for p in tmp_path.glob("*.png")} == {

@@ -228,6 +228,7 @@ def test_wave_unet_equals_a_plain_one(rng, difference):
     np.testing.assert_allclose(call(x), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_wave_unet_begins_far_from_where_tanh_saturates(rng):
     net = build_network(WaveUNetConfig(levels=5, filters=24, activation="linear"), 2, 1)
     x = rng.uniform(-1, 1, (1, 1, 4096)).astype(np.float32)
@@ -266,6 +267,7 @@ def test_a_network_is_causal_as_it_says(rng, name, options):
     assert np.array_equal(call(x)[..., :middle], call(later)[..., :middle]) == config.causal
 
 
+@pytest.mark.slow
 def test_lstm_takes_any_layers_and_widths(rng):
     for layers, width, bidirectional in ((1, 1, False), (3, 5, True)):
         config = LSTMMaskConfig(layers=layers, width=width, bidirectional=bidirectional, activation="linear")

@@ -36,6 +36,7 @@ def scaled(windows):
     return jnp.stack([0.2 * windows, 0.8 * windows], axis=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(1, 400), st.integers(1, 3), st.integers(1, 4), st.integers(1, 10))
 def test_windows_fade_into_each_other_without_a_seam(samples, channels, windows, overlap):

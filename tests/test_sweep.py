@@ -84,6 +84,7 @@ def losses(folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_grid_runs_what_can_be_refuses_what_cannot_and_goes_on(config, tmp_path, capsys):
     path, out = tmp_path / "config.yaml", tmp_path / "sweep"
     path.write_text(yaml.safe_dump(to_dict(config)))
@@ -164,6 +165,7 @@ def test_every_fold_is_run_and_summed_up(config, tmp_path, capsys):
     assert f"seed=0  {mean:+.2f} +- " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monkeypatch):
     """Stopped half-way too; float32 sums in another order, so equal to rounding."""
     grid = {"seed": [0, 1], "optimizer.learning_rate": [0.01, 0.001]}

@@ -242,6 +242,7 @@ def test_a_bad_example_is_skipped_counted_and_changes_nothing(batch):
     assert step(after, batch)[1]["finite"]
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped_and_norms_measured(batch):
     system = small_system()
     for clip, expected in ((0.0, None), (1e-3, 1e-3)):

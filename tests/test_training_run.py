@@ -188,6 +188,7 @@ def run_and_kill(config, tmp_path, step):
     return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(config, tmp_path):
     broken = dataclasses.replace(config, out=str(tmp_path / "broken"))
     assert run_and_kill(broken, tmp_path, 7).returncode == -signal.SIGKILL
