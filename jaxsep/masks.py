@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.spectral import magnitude
 
 
@@ -32,7 +33,7 @@ def ratio_mask(outputs: jax.Array, axis: int = -3) -> jax.Array:
     return jnp.where(positive, shares, 1.0 / outputs.shape[axis])
 
 
-def slowed_mask(masks: jax.Array, speed: float, frames: int) -> jax.Array:
+def slowed_mask(masks: jax.Array, *, speed: float, frames: int) -> jax.Array:
     """Masks of a sound that was played faster, for the sound as it was.
 
     What is at (bin, frame) of a sound is at ``(speed * bin, frame / speed)`` of the faster one.
@@ -44,13 +45,20 @@ def slowed_mask(masks: jax.Array, speed: float, frames: int) -> jax.Array:
       frames: frames of the sound as it was.
 
     Returns:
-      ``(..., bins, frames)``; shares that sum to 1 still do.
+      ``(..., bins, frames)`` float32; shares that sum to 1 still do.
+
+    Raises:
+      ValueError: integers, an empty array, or a speed or frames that are not positive.
 
     Example:
       >>> masks = jnp.array([[0.0, 0.2], [0.4, 0.6], [0.8, 1.0]])  # 3 bins, 2 frames
-      >>> [round(float(m), 2) for m in slowed_mask(masks, 2.0, 4)[1]]
+      >>> [round(float(m), 2) for m in slowed_mask(masks, speed=2.0, frames=4)[1]]
       [0.8, 0.9, 1.0, 1.0]
     """
+    masks, frames = as_float("masks", masks), at_least("frames", frames, 1)
+    at_least_ndim("masks", masks, 2, "(..., bins, frames)")
+    if not speed > 0:
+        raise ValueError(f"speed={speed}: expected a number above 0")
     masks = _between(masks, speed * jnp.arange(masks.shape[-2], dtype=jnp.float32), axis=-2)
     return _between(masks, jnp.arange(frames, dtype=jnp.float32) / speed, axis=-1)
 
@@ -59,11 +67,11 @@ def _between(values, places, axis):
     """Values at places between the indices of an axis, by linear interpolation; beyond it the last."""
     last = values.shape[axis] - 1
     places = jnp.clip(places, 0, last)
-    low = jnp.floor(places).astype(jnp.int32)
+    low = jnp.floor(places)
     shape = [1] * values.ndim
     shape[axis] = -1
-    share = (places - low).reshape(shape)
-    lower, upper = (jnp.take(values, jnp.minimum(i, last), axis=axis) for i in (low, low + 1))
+    index, share = low.astype(jnp.int32), (places - low).reshape(shape)
+    lower, upper = (jnp.take(values, jnp.minimum(i, last), axis=axis) for i in (index, index + 1))
     return lower + share * (upper - lower)
 
 

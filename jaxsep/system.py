@@ -22,6 +22,9 @@ from jaxsep.models import (
 )
 from jaxsep.resampling import resample
 
+#: Share of half the sample rate that is left when a window is played at another speed.
+_ROLLOFF = 0.945
+
 
 @dataclass(frozen=True)
 class SystemConfig:
@@ -38,7 +41,8 @@ class SystemConfig:
     speeds: tuple[float, ...] = ()
     """Further speeds at which separation hears each window (played faster and higher above 1), whose
     masks are averaged with those at its own: better where sounds are unlike those trained on, at the
-    cost of one more pass of the network each. Taken as the nearest fractions of numbers up to 64."""
+    cost of one more pass of the network each. Taken as the nearest fractions with denominators up to 64;
+    training hears none."""
     residual: str = "accompaniment"
     """The stem that takes what lies above half the system's sample rate."""
     segment_seconds: float = 10.0
@@ -90,8 +94,8 @@ class SystemConfig:
                 f"codec.name={codec.name!r} with these options needs {sorted(codec.output_ranges)}"
             )
         network.check(len(self.sources), codec.num_bins)
-        if bad := [v for v in self.speeds if not 0.5 <= v <= 2]:
-            raise ValueError(f"speeds={bad}: expected numbers from 0.5 to 2")
+        if bad := [v for v in self.speeds if not 0.5 <= v <= 2 or _fraction(v) == 1]:
+            raise ValueError(f"speeds={bad}: expected numbers from 0.5 to 2 other than 1")
         if self.speeds and not (
             isinstance(codec, STFTCodec) and codec.sums_to_mixture and not network.window
         ):
@@ -126,7 +130,7 @@ class System:
     @property
     def causal(self) -> bool:
         """Whether an output frame depends on no later input frame (the codec's own window aside)."""
-        return self.config.network.causal
+        return self.config.network.causal and not self.config.speeds
 
     @property
     def window(self) -> int | None:
@@ -157,7 +161,7 @@ class System:
     def forward(
         self, variables, mixture, *, train=False, key=None, mask=None, axis_name=None
     ) -> tuple[Estimates, Encoded, dict]:
-        """Estimate the sources of a batch, in every domain that a loss may want.
+        """Estimate the sources of a batch, in every domain that a loss may want, at its own speed.
 
         Args:
           variables: what :meth:`init` returned, or trained ones.
@@ -190,7 +194,7 @@ class System:
         return codec.decode(encoded, outputs, mixture.shape[-1]), encoded, model_state
 
     def separate(self, variables, mixture) -> jax.Array:
-        """Separate a waveform in one piece.
+        """Separate a waveform in one piece, at all of ``config.speeds``.
 
         Args:
           variables: trained variables.
@@ -214,11 +218,19 @@ class System:
         return stems.reshape(*mixture.shape[:-1], *stems.shape[1:])
 
     def _averaged_masks(self, variables, mixture, masks):
-        """Average the masks of the mixture with those found when it is played at other speeds."""
-        total = masks
-        for value in self.config.speeds:
-            speed = Fraction(value).limit_denominator(64)
-            played = resample(mixture, speed.numerator, speed.denominator)
+        """Average the masks of the mixture with those found when it is played at other speeds.
+
+        Where resampling leaves nothing to hear, its own stand for theirs.
+        """
+        bins, total = masks.shape[-2], masks
+        for speed in map(_fraction, self.config.speeds):
+            played = resample(mixture, speed.numerator, speed.denominator, rolloff=_ROLLOFF)
             found: Any = self.forward(variables, played)[0].masks
-            total = total + slowed_mask(found, float(speed), masks.shape[-1])
+            found = slowed_mask(found, speed=float(speed), frames=masks.shape[-1])
+            heard = max(1.0, float(speed)) * jnp.arange(bins) <= _ROLLOFF * (bins - 1)
+            total = total + jnp.where(heard[:, None], found, masks)
         return total / (1 + len(self.config.speeds))
+
+
+def _fraction(speed: float) -> Fraction:
+    return Fraction(speed).limit_denominator(64)
