@@ -127,7 +127,7 @@ class TrainState:
     """The network's variables with the exponential moving average of the parameters, and of the
     statistics, which belong to the parameters of their time; empty when it is off."""
     skipped: jax.Array
-    """int32: steps whose loss or gradient was not finite, and which changed nothing."""
+    """int32: steps in which something was not finite, and which changed nothing."""
     seed: jax.Array = field(default_factory=lambda: jnp.uint32(0))
     """uint32: all randomness of a step follows from it and from ``step``."""
 
@@ -218,7 +218,8 @@ def train_step(
     """Take one training step.
 
     Mixes, encodes, estimates, and follows the gradient of the weighted mean of the loss over the
-    whole batch. A step whose loss or gradient is not finite is counted and changes nothing else.
+    whole batch. A step is counted and changes nothing else when its loss, its gradient, its update or
+    its statistics of batch norm are not finite (or the square of their norm is not, in float32).
 
     Args:
       state: the state before.
@@ -242,29 +243,33 @@ def train_step(
         length=length,
         axis_name=axis_name,
     )
-    grad_norm = optax.tree.norm(gradients)
-    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+
+    def updates():
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(gradients, state.opt_state, state.params)
+
+    # Twice, here for its norm alone: what is kept for a step that may not count costs more.
+    norms = {
+        "grad_norm": optax.tree.norm(gradients),
+        "param_norm": optax.tree.norm(state.params),
+        "update_norm": optax.tree.norm(updates()[0]),
+    }
+    # Finite norms before and of the change bound every parameter after it.
+    finite = jnp.isfinite(sum(norms.values()) + value + optax.tree.norm(model_state))
 
     def update(_):
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        change, opt_state = updates()
+        params = optax.apply_updates(state.params, change)
         ema = _average(state, {"params": params, "batch_stats": model_state}, ema_decay)
-        return params, model_state, opt_state, ema, optax.tree.norm(updates)
+        return params, model_state, opt_state, ema
 
     def keep(_):
-        return state.params, state.model_state, state.opt_state, state.ema, jnp.zeros_like(grad_norm)
+        return state.params, state.model_state, state.opt_state, state.ema
 
-    params, model_state, opt_state, ema, update_norm = jax.lax.cond(finite, update, keep, None)
+    params, model_state, opt_state, ema = jax.lax.cond(finite, update, keep, None)
     skipped = state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32)
     new = TrainState(state.step + 1, params, model_state, opt_state, ema, skipped, state.seed)
-    metrics = {
-        "loss": value,
-        "grad_norm": grad_norm,
-        "param_norm": optax.tree.norm(state.params),
-        "update_norm": update_norm,
-        "finite": finite,
-    }
+    metrics = {"loss": value, **norms, "finite": finite}
     return new, metrics
 
 

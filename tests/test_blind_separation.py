@@ -55,6 +55,33 @@ def test_the_sources_come_back(name, n):
     np.testing.assert_allclose(r.mean, x.mean(axis=1), atol=1e-4)
 
 
+def alike(n, condition, samples=20_000, seed=0):
+    """Microphones that hear nearly the same: all correlations equal, with this condition number."""
+    s = np.random.default_rng(seed).laplace(size=(n, samples))
+    white = np.linalg.solve(np.linalg.cholesky(np.cov(s, bias=True)), s - s.mean(axis=1, keepdims=True))
+    rho = (condition - 1) / (condition + n - 1)
+    return np.linalg.cholesky(np.full((n, n), rho) + (1 - rho) * np.eye(n)) @ white
+
+
+@pytest.mark.parametrize("name", INSTANTANEOUS)
+@pytest.mark.parametrize("n", [2, 5])
+def test_sources_are_white_however_alike_the_microphones(name, n):
+    """Variance 1, and uncorrelated where rows are orthogonal, at every condition with full rank."""
+    for condition in (1, 1e2, 4494, 1e6):
+        for offset, level in ((0.0, 1.0), (0.5, 1e-3)):
+            x = level * (alike(n, condition) + offset)
+            r = INSTANTANEOUS[name](x.astype(np.float32))
+            assert int(r.rank) == n
+            covariance = np.cov(np.asarray(r.sources, np.float64), bias=True)
+            np.testing.assert_allclose(np.diag(covariance), 1, atol=1e-5)
+            if name != "infomax":
+                np.testing.assert_allclose(covariance, np.eye(n), atol=1e-5)
+    r = INSTANTANEOUS[name](alike(n, 1e8).astype(np.float32))
+    rank = int(r.rank)
+    assert rank < n
+    np.testing.assert_allclose(np.std(np.asarray(r.sources, np.float64), axis=1)[:rank], 1, atol=1e-5)
+
+
 @pytest.mark.parametrize("algorithm", ["parallel", "deflation"])
 @pytest.mark.parametrize("fun", ["logcosh", "exp", "cube", (jnp.tanh, lambda u: 1 - jnp.tanh(u) ** 2)])
 def test_every_rule_finds_the_same_sources(algorithm, fun):

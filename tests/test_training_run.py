@@ -260,12 +260,24 @@ def test_a_second_trainer_is_refused(config):
         train.loop.run(config)
 
 
-def test_a_run_gone_bad_stops_and_names_the_steps(config):
+@pytest.mark.parametrize("rate", [1e25, 1e30, 1e38])
+def test_a_run_gone_bad_stops_and_names_the_steps(config, rate):
+    """Whether the loss still looks finite or not: a ratio mask of infinite outputs is one half."""
     bad = dataclasses.replace(
-        config, optimizer=OptimizerConfig("sgd", 1e30), max_bad_steps=3, steps=30, valid_every=100
+        config, optimizer=OptimizerConfig("sgd", rate), max_bad_steps=3, steps=30, valid_every=100
     )
     with pytest.raises(UserError, match=r"not finite in steps \d+ to \d+; the last good step is \d+; .*song"):
         train.loop.run(bad)
+    assert not (Path(config.out) / "best").exists()
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_model_that_is_not_finite_has_no_score(config, rng, value):
+    system = System(config.system)
+    variables = init_state(system, make_optimizer(config.optimizer, 1), 0).variables()
+    variables["params"]["heads"]["bias"] = variables["params"]["heads"]["bias"].at[0].set(value)
+    with pytest.raises(UserError, match="not finite"):
+        validate(system, variables, SimpleNamespace(names=[], lengths=np.zeros(0)))
 
 
 def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):

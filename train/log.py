@@ -118,7 +118,7 @@ class Log:
             self._bad += 1
             if self._bad >= self._config.max_bad_steps:
                 raise UserError(
-                    f"{self._out}: loss or gradient not finite in steps {self._last_good + 1} to "
+                    f"{self._out}: loss, gradient or update not finite in steps {self._last_good + 1} to "
                     f"{number}; the last good step is {self._last_good}; recordings of step "
                     f"{number}: {', '.join(sorted(set(tracks))[:8])}; lower "
                     "optimizer.learning_rate or set optimizer.clip_norm, then start again"

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxsep.errors import UserError
 from jaxsep.evaluation import mute_inaudible
 from jaxsep.inference import separate_long
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
@@ -27,6 +29,11 @@ class Validation:
     """Recording -> mixture and stems, ``(samples,)`` float32."""
 
 
+@jax.jit
+def _all_finite(variables):
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(variables)]))
+
+
 @partial(jax.jit, static_argnums=0)
 def _separate(system: System, variables, windows):
     return system.separate(variables, windows)
@@ -35,7 +42,13 @@ def _separate(system: System, variables, windows):
 def validate(
     system: System, variables, recordings: Recordings, examples: int = 0, stop: object = False
 ) -> Validation | None:
-    """Separate every recording and score it; None as soon as ``stop`` is true."""
+    """Separate every recording and score it; None as soon as ``stop`` is true.
+
+    Raises:
+      UserError: a variable is not finite: masks may hide it, but such a model has no score.
+    """
+    if not _all_finite(variables):
+        raise UserError("the model's parameters are not finite: no score, and nothing to publish")
     rows, kept = [], {}
     for i, name in enumerate(recordings.names):
         if stop:

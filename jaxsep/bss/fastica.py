@@ -38,7 +38,7 @@ def fastica(
     Centres and whitens x, then iterates ``W <- E[g(Wz) z'] - diag(E[g'(Wz)]) W`` with symmetric
     decorrelation (parallel) or one row after another (deflation), until the rows turn by less
     than ``tol``: ``max_i |1 - |<w_i, w_i before>|| < tol``. The fixed point is first approached
-    on every so-manieth sample, then on more, and at last on all, each to the same tolerance.
+    on every k-th sample, then on more, and at last on all, each to the same tolerance.
     Memory beyond x and the result is the same for an hour as for ten minutes; a numpy x is
     copied to the device first.
 
@@ -54,7 +54,9 @@ def fastica(
     Returns:
       An :class:`ICAResult`. Not converging is data: ``converged`` is False and the sources are
       those of the last iteration. NaN or infinity in a problem gives NaN and ``converged=False``
-      for it alone. Fewer independent channels than n: rows of zeros, counted by ``rank``.
+      for it alone. Fewer independent channels than n: rows of zeros, counted by ``rank``. The
+      sources' covariance is the identity within 1e-5 up to a condition number of 1e6 of the
+      channels' correlation matrix; see :func:`jaxsep.bss.whitening.whiten`.
 
     Raises:
       ValueError: integers, empty input, fewer than two samples, or options out of range.
@@ -122,7 +124,7 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
 
 
 def _strides(samples):
-    """Every so-manieth sample to look at before all of them: ever more, from about ``_FEW`` on."""
+    """Every k-th sample to look at before all of them: ever smaller k, from about ``_FEW`` samples on."""
     stride, strides = samples // _FEW, []
     while stride >= 2 and samples // stride <= _MANY:
         strides.append(stride)

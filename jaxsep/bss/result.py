@@ -11,7 +11,9 @@ class ICAResult(NamedTuple):
     """Sources of instantaneous mixtures; ``sources = unmixing @ (x - mean)``."""
 
     sources: jax.Array
-    """``(..., n, samples)`` float32, unit variance; rows of zeros beyond ``rank``."""
+    """``(..., n, samples)`` float32, rows of zeros beyond ``rank``. Of unit variance within 1e-5, where the
+    method's rows are orthogonal uncorrelated within 1e-5 too, up to a condition number of 1e6 of the
+    correlation matrix of the channels."""
     unmixing: jax.Array
     """``(..., n, channels)``, per unit of x."""
     mixing: jax.Array

@@ -1,0 +1,65 @@
+"""Four simulated devices, quick compilation, a random generator, and the recordings where they are."""
+
+import ctypes
+import gc
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+# Most of the suite's time is compilation: without LLVM's last optimizations and XLA's newer emitters (a flag
+# that later versions do not know, which ends the process) it takes half as long. XLA_FLAGS of your own win.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0"
+    f"{' --xla_cpu_use_fusion_emitters=false' if version('jaxlib').startswith('0.10.') else ''} "
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What one test compiled, the other workers and the processes that tests start need not.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import jax
+import numpy as np
+import pytest
+
+#: Resident memory of a worker, in bytes, above which what it compiled is forgotten.
+ENOUGH = 900e6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_with_the_module():
+    """Compiled programs pile up to gigabytes; the next module hardly needs those of the last."""
+    yield
+    forget()
+
+
+@pytest.fixture(autouse=True)
+def forget_when_there_is_much():
+    yield
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        if pages * os.sysconf("SC_PAGE_SIZE") > ENOUGH:
+            forget()
+
+
+def forget():
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def recordings():
+    """The folder of real recordings that JAXSEP_DATA names."""
+    folder = os.environ.get("JAXSEP_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("JAXSEP_DATA does not name a folder of recordings")
+    return Path(folder)
