@@ -1,7 +1,7 @@
 """``python .ci/peak.py [--limit GB] COMMAND ...``: run a command, print its time and its peak memory.
 
 Memory is the sum of the proportional set sizes (shared pages counted once) of the command and all its
-descendants, sampled a few times a second. Where /proc has none (macOS), the command is only run and
+descendants, sampled every second. Where /proc has none (macOS), the command is only run and
 timed. The exit status is the command's, or 1 when it passed but needed more than ``--limit``.
 """
 
@@ -24,7 +24,7 @@ def main() -> int:
     peak = 0
     while process.poll() is None:
         peak = max(peak, sum(map(memory, family(process.pid))))
-        time.sleep(0.3)
+        time.sleep(1)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     print(f"{minutes}:{seconds:02} minutes, peak of all processes {peak / 1e9:.2f} GB", flush=True)
     if process.returncode == 0 and options.limit and peak > options.limit * 1e9:

@@ -10,16 +10,18 @@ import numpy as np
 from benchmarks.timing import Result, compare, difference
 from jaxsep import resample
 from jaxsep.augment import AugmentConfig, pitch_shift
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.losses import MagnitudeMSE
+from jaxsep.networks import LSTMMask
+from jaxsep.optimizers import Adam
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
+from jaxsep.training import init_state, make_batch, train_step
 
 _BATCH, _SAMPLES = 16, 2 * 16000
 _CONFIGS = {
     "gain": AugmentConfig(gain_db=5.0),
     "circular shift": AugmentConfig(circular_shift=True),
     "low-pass": AugmentConfig(lowpass=0.25),
-    "equaliser": AugmentConfig(equaliser_db=6.0),
+    "equalizer": AugmentConfig(equalizer_db=6.0),
     "speed": AugmentConfig(speed_semitones=2.0),
     "stretch": AugmentConfig(stretch_rates=(1.0, 1.2)),
     "pitch": AugmentConfig(pitch_steps=(-4, -2, 0, 2, 4)),
@@ -41,9 +43,9 @@ def run(say) -> list[Result]:
 
 def _step(config):
     """A call that takes one step of a small LSTM, 16 examples of two sources of 2 s at 16 kHz."""
-    system = System(SystemConfig(network=LSTMMaskConfig(layers=2, width=256)))
-    optimizer = make_optimizer(OptimizerConfig())
-    options = dict(system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer)
+    system = System(SystemConfig(network=LSTMMask(layers=2, width=256)))
+    optimizer = Adam()()
+    options = dict(system=system, loss=MagnitudeMSE(), optimizer=optimizer)
     step = jax.jit(partial(train_step, augmentation=config, length=_SAMPLES, **options), donate_argnums=0)
     shape = (_BATCH, 2, config.read_length(_SAMPLES))
     sources = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

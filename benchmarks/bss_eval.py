@@ -43,11 +43,11 @@ def run(say) -> list[Result]:
     return results
 
 
-def _signals(rng, sources, samples, colour):
+def _signals(rng, sources, samples, color):
     """Coloured noise, and estimates with leakage, echo and noise, in another order."""
     s = rng.standard_normal((sources, samples))
     for k in range(1, samples):
-        s[:, k] += colour * s[:, k - 1]
+        s[:, k] += color * s[:, k - 1]
     return s, _estimates(rng, s)
 
 

@@ -19,14 +19,14 @@ import numpy as np
 import yaml
 
 from jaxsep.errors import UserError
-from jaxsep.evaluation import baseline_estimator, model_estimator, score_track, summarise
-from jaxsep.separator import Separator, find_model
+from jaxsep.evaluation import baseline_estimator, model_estimator, score_track, summarize
+from jaxsep.hub import find_model
+from jaxsep.separator import Separator
 from jaxsep.training import example_loss
-from train.batches import Recordings, make_validation
 from train.config import TrainConfig, load_config
+from train.data.recipes import Recordings, open_part
 from train.log import read_log
-from train.loop import run
-from train.recipes import open_part
+from train.run import run
 
 _HERE = Path(__file__).parent
 _LIST = _HERE / "lists" / "experiments.yaml"
@@ -99,7 +99,7 @@ def overrides(options: dict) -> list[str]:
 
 def measure(config: TrainConfig, folder: Path, most: int) -> dict:
     """Scores of a model on the validation recordings of a config, beside the oracle and the mixture."""
-    recordings = make_validation(open_part(config, "valid"), config.data, config.system.sources)
+    recordings = config.data.recipe.validation(config.data, open_part(config, "valid"), config.system.sources)
     separator = Separator.from_pretrained(folder)
     rate = separator.sample_rate
     estimators = {
@@ -109,7 +109,7 @@ def measure(config: TrainConfig, folder: Path, most: int) -> dict:
     }
     tracks: dict[str, dict] = {which: {} for which in estimators}
     for i in np.linspace(0, len(recordings.names) - 1, min(most, len(recordings.names))).astype(int):
-        sources = _middle(recordings.track(i), round(_SECONDS * rate))[:, None]
+        sources = _middle(recordings.track(i), round(_SECONDS * rate))
         references = dict(zip(config.system.sources, sources, strict=True))
         for which, estimate in estimators.items():
             estimates = estimate(references, rate)
@@ -119,7 +119,7 @@ def measure(config: TrainConfig, folder: Path, most: int) -> dict:
             tracks[which][str(i)] = {source: {**row, "seconds": seconds} for source, row in named}
     size = parameter_count(separator)
     loss = _development_loss(config, separator, recordings, most)
-    scores = {which: _rounded(summarise(rows)) for which, rows in tracks.items()}
+    scores = {which: _rounded(summarize(rows)) for which, rows in tracks.items()}
     return {"parameters": size, "development_loss": loss, **scores}
 
 
@@ -129,8 +129,8 @@ def parameter_count(separator: Separator) -> int:
 
 
 def _middle(sources, samples):
-    start = max(0, sources.shape[1] - samples) // 2
-    return np.asarray(sources[:, start : start + samples], np.float32)
+    start = max(0, sources.shape[-1] - samples) // 2
+    return np.asarray(sources[..., start : start + samples], np.float32)
 
 
 def _development_loss(config, separator, recordings: Recordings, most):
@@ -145,7 +145,7 @@ def _development_loss(config, separator, recordings: Recordings, most):
     length, values = config.excerpt_samples, []
     for i in range(min(most, len(recordings.names))):
         sources = _middle(recordings.track(i), length)
-        if sources.shape[1] == length:
+        if sources.shape[-1] == length:
             values.append(float(loss(separator.variables, sources[None])))
     return float(np.mean(values)) if values else None
 

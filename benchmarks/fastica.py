@@ -94,8 +94,8 @@ def _agreement(solver, say):
 def _whitened(x):
     """The whitening that ours starts from, to float64 precision, and the mixtures through it."""
     white = jax.jit(whiten, static_argnums=1)(x, len(x))
-    centred = x.astype(np.float64) - x.mean(axis=1, keepdims=True, dtype=np.float64)
-    z = np.asarray(white.matrix, np.float64) @ centred
+    centered = x.astype(np.float64) - x.mean(axis=1, keepdims=True, dtype=np.float64)
+    z = np.asarray(white.matrix, np.float64) @ centered
     correct = np.linalg.inv(np.linalg.cholesky(z @ z.T / z.shape[1]))
     return correct @ np.asarray(white.matrix, np.float64), correct @ z
 

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.experiments import parameter_count
-from jaxsep.codec import MelCodec
-from jaxsep.config import from_dict
+from jaxsep.codecs import Codec, Direct, GriffinLim, Mel
 from jaxsep.errors import UserError
 from jaxsep.examples import song
 from jaxsep.figures import (
@@ -31,12 +30,12 @@ from jaxsep.figures import (
     plot_text,
     plot_waveforms,
 )
+from jaxsep.hub import flatten
+from jaxsep.parts import from_dict
 from jaxsep.separator import Separator
-from jaxsep.store import flatten
-from train.batches import make_validation
 from train.config import TrainConfig
+from train.data.recipes import open_part
 from train.log import read_log
-from train.recipes import open_part
 
 _SCORES = Path(__file__).parent / "results" / "experiments.json"
 _RATE = 22050
@@ -71,10 +70,10 @@ def draw_synthesis(out: Path) -> None:
     plot_spectra(sounds, _RATE, out / "tone-and-snare-spectra.png")
     plot_spectrograms(sounds, _RATE, out / "tone-and-snare-spectrograms.png")
     whole = np.sum(list(song(6.0, _RATE).values()), axis=0)
-    codec = MelCodec(sample_rate=_RATE, estimate="features", inversion="griffin_lim")
-    encoded = codec.encode(jnp.asarray(whole[None]))
+    codec = Codec(Mel(sample_rate=_RATE), head=Direct(), inversion=GriffinLim())
+    encoded = codec.encode(jnp.asarray(whole[None, None]))
     back = codec.decode(encoded, codec.perfect_outputs(encoded), len(whole))
-    inverted = np.asarray(back.waveforms[0, 0] * encoded.level[0])
+    inverted = np.asarray(back.waveforms[0, 0, 0] * encoded.level[0])
     pair = [Sound("song", whole), Sound("from 512 mel bands by Griffin-Lim", inverted)]
     plot_spectrograms(pair, _RATE, out / "mel-reconstruction.png")
 
@@ -86,8 +85,8 @@ def draw_run(run: Path, out: Path) -> None:
     separator = Separator.from_pretrained(run)
     plot_text(_layers(separator), out / f"{run.name}-layers.png")
     names, rate = config.system.sources, config.system.sample_rate
-    recordings = make_validation(open_part(config, "valid"), config.data, names)
-    sources = np.asarray(recordings.track(0)[:, : 6 * rate], np.float32)
+    recordings = config.data.recipe.validation(config.data, open_part(config, "valid"), names)
+    sources = np.asarray(recordings.track(0)[:, 0, : 6 * rate], np.float32)
     mixture = sources.sum(axis=0)
     stems = separator(mixture, rate)
     sounds = [Sound("mixture", mixture)]

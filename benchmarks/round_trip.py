@@ -14,47 +14,60 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxsep.codec import FramesCodec, MelCodec, STFTCodec, WaveformCodec, round_trip_loss
+from jaxsep.codecs import (
+    CMVN,
+    STFT,
+    Codec,
+    Decibels,
+    Direct,
+    Frames,
+    GriffinLim,
+    Inverse,
+    Log,
+    Mel,
+    MinMax,
+    Waveform,
+    round_trip_loss,
+)
 from jaxsep.errors import UserError
 from jaxsep.evaluation import read_track
 from jaxsep.examples import song
 
 _RESULTS = Path(__file__).parent / "results" / "round_trip.json"
-_FEATURES: dict[str, Any] = {"estimate": "features"}
-_INVERTED: dict[str, Any] = {"estimate": "features", "inversion": "griffin_lim"}
+_LONG = STFT(n_fft=2048, hop_length=512)
+
+
+def _direct(transform, **options):
+    return Codec(transform, head=Direct(), **options)
+
+
+def _inverted(transform, iterations=32, **options):
+    return _direct(transform, inversion=GriffinLim(iterations=iterations), **options)
+
 
 #: Title -> codec for a sample rate.
 CODECS: dict[str, Callable[[int], object]] = {
-    "waveform": lambda _: WaveformCodec(),
-    "frames of 1024, overlapped by half": lambda _: FramesCodec(size=1024),
-    "STFT 1024 / 256, mixture phase": lambda _: STFTCodec(**_FEATURES),
-    "STFT 2048 / 512, mixture phase": lambda _: STFTCodec(n_fft=2048, hop_length=512, **_FEATURES),
-    "STFT 2048 / 512, log": lambda _: STFTCodec(n_fft=2048, hop_length=512, scale="log", **_FEATURES),
-    "STFT 2048 / 512, dB": lambda _: STFTCodec(n_fft=2048, hop_length=512, scale="db", **_FEATURES),
-    "STFT 2048 / 512, dB, MIN-MAX": lambda _: STFTCodec(
-        n_fft=2048, hop_length=512, scale="db", normalise="min_max", **_FEATURES
+    "waveform": lambda _: Codec(Waveform(), head=Direct(), inversion=Inverse()),
+    "frames of 1024, overlapped by half": lambda _: Codec(
+        Frames(size=1024), head=Direct(), inversion=Inverse()
     ),
-    "STFT 2048 / 512, dB, CMVN": lambda _: STFTCodec(
-        n_fft=2048, hop_length=512, scale="db", normalise="cmvn", **_FEATURES
-    ),
-    "STFT 2048 / 512, Griffin-Lim 32": lambda _: STFTCodec(n_fft=2048, hop_length=512, **_INVERTED),
-    "STFT 2048 / 512, Griffin-Lim 100": lambda _: STFTCodec(
-        n_fft=2048, hop_length=512, iterations=100, **_INVERTED
-    ),
-    "128 mel bands, mixture phase": lambda rate: MelCodec(
-        sample_rate=rate, n_mels=128, inversion="mixture_phase", **_FEATURES
-    ),
-    "512 mel bands, mixture phase": lambda rate: MelCodec(
-        sample_rate=rate, inversion="mixture_phase", **_FEATURES
-    ),
-    "128 mel bands, Griffin-Lim 32": lambda rate: MelCodec(sample_rate=rate, n_mels=128, **_INVERTED),
-    "512 mel bands, Griffin-Lim 32": lambda rate: MelCodec(sample_rate=rate, **_INVERTED),
-    "512 mel bands, dB, Griffin-Lim 32": lambda rate: MelCodec(sample_rate=rate, scale="db", **_INVERTED),
-    "512 mel bands, Griffin-Lim 100": lambda rate: MelCodec(sample_rate=rate, iterations=100, **_INVERTED),
+    "STFT 1024 / 256, mixture phase": lambda _: _direct(STFT()),
+    "STFT 2048 / 512, mixture phase": lambda _: _direct(_LONG),
+    "STFT 2048 / 512, log": lambda _: _direct(_LONG, scale=Log()),
+    "STFT 2048 / 512, dB": lambda _: _direct(_LONG, scale=Decibels(-100)),
+    "STFT 2048 / 512, dB, MIN-MAX": lambda _: _direct(_LONG, scale=Decibels(-100), normalizer=MinMax()),
+    "STFT 2048 / 512, dB, CMVN": lambda _: _direct(_LONG, scale=Decibels(-100), normalizer=CMVN()),
+    "STFT 2048 / 512, Griffin-Lim 32": lambda _: _inverted(_LONG),
+    "STFT 2048 / 512, Griffin-Lim 100": lambda _: _inverted(_LONG, 100),
+    "128 mel bands, mixture phase": lambda rate: _direct(Mel(sample_rate=rate, n_mels=128)),
+    "512 mel bands, mixture phase": lambda rate: _direct(Mel(sample_rate=rate)),
+    "128 mel bands, Griffin-Lim 32": lambda rate: _inverted(Mel(sample_rate=rate, n_mels=128)),
+    "512 mel bands, Griffin-Lim 32": lambda rate: _inverted(Mel(sample_rate=rate)),
+    "512 mel bands, dB, Griffin-Lim 32": lambda rate: _inverted(Mel(sample_rate=rate), scale=Decibels(-100)),
+    "512 mel bands, Griffin-Lim 100": lambda rate: _inverted(Mel(sample_rate=rate), 100),
 }
 
 

@@ -22,7 +22,7 @@ from jaxsep.evaluation import baseline_estimator, model_estimator
 from jaxsep.evaluation.estimators import Estimator
 from jaxsep.metrics import si_sdr
 from jaxsep.separator import Separator
-from train.config import data_folder
+from train.data.listing import data_folder
 
 _RESULTS = Path(__file__).parent / "results" / "sounds.json"
 
@@ -45,14 +45,14 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"benchmarks.sounds: {error}", file=sys.stderr)
         return 2
-    sources = [drawn.render(p) for p in parts]
+    sources = [drawn.render(p)[:, 0] for p in parts]
     recordings = np.array([_recordings(bank, p) for p in parts])
     path = Path(options.json)
     before = json.loads(path.read_text())["results"] if path.exists() else {}
     results = {}
     for title, estimate in estimators.items():
         scores = np.array([_score(estimate, s) for s in sources])
-        results[title] = summarise(scores, recordings)
+        results[title] = summarize(scores, recordings)
         _say(title, results[title])
     head = {
         "command": "python -m benchmarks.sounds MODEL",
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def summarise(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> dict[str, dict]:
+def summarize(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> dict[str, dict]:
     """Means for each class and over the classes, with intervals by bootstrap over recordings.
 
     Args:

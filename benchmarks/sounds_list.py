@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxsep.errors import UserError
-from train.bank import Bank, build_bank
-from train.config import DataConfig, MixingConfig
-from train.mixtures import Mixtures, Part
-from train.recipes import find_tracks
+from train.config import DataConfig
+from train.data.bank import Bank, build_bank
+from train.data.mixtures import Mixtures, Part
+from train.data.recipes import ClassFolders, find_tracks
 
 SOURCES = ("baby_cry", "siren", "dog", "speech", "other")
 RATE, SECONDS = 22050, 5.0
@@ -58,21 +58,21 @@ def main(arguments: list[str]) -> int:
 
 def development_bank(folder: str) -> Bank:
     """Decode the development clips of a folder."""
-    config = DataConfig(recipe="class_folders", train=folder, valid=folder)
+    config = DataConfig(ClassFolders(), train=folder, valid=folder)
     tracks = find_tracks(config, Path(folder), SOURCES, "valid")
     return build_bank(tracks, RATE, config.cache)
 
 
 def mixtures(bank: Bank) -> Mixtures:
     """The mixtures that the list was drawn from, and that render its entries."""
-    return Mixtures(bank, MixingConfig(), SOURCES, _SEED, round(SECONDS * RATE), _COUNT)
+    return Mixtures(bank, ClassFolders(), SOURCES, _SEED, round(SECONDS * RATE), _COUNT)
 
 
 def read_list(bank: Bank, path: Path = LIST) -> list[list[Part]]:
     """Read the list as parts of each mixture; refuse clips that the bank lacks."""
     index = {name: i for i, name in enumerate(bank.names)}
     found: dict[int, list[Part]] = {}
-    size = Mixtures(bank, MixingConfig(), SOURCES, _SEED, 1, 1).size
+    size = Mixtures(bank, ClassFolders(), SOURCES, _SEED, 1, 1).size
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             if row["clip"] not in index:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks.timing import Result, compare, difference
-from jaxsep.codec import STFTCodec
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.codecs import STFT, Codec
+from jaxsep.losses import SNR
+from jaxsep.networks import LSTMMask
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, init_state, make_batch
+from jaxsep.training import init_state, make_batch
 from train.config import DataConfig, TrainConfig
-from train.together import make_group_step, make_rated_optimizer, make_step
+from train.data.recipes import StereoPairs
+from train.run import rated_step, stacked_step
 
 _RUNS, _BATCH, _SECONDS = 4, 8, 1.0
 
@@ -28,23 +32,23 @@ def run(say) -> list[Result]:
 
 
 def _case(layers, width):
-    network = LSTMMaskConfig(layers=layers, width=width, bidirectional=True)
+    network = LSTMMask(layers=layers, width=width, bidirectional=True)
     config = TrainConfig(
-        system=SystemConfig(codec=STFTCodec(n_fft=512, hop_length=128), network=network),
-        data=DataConfig(seconds=_SECONDS),
-        loss=LossConfig("snr"),
+        system=SystemConfig(codec=Codec(STFT(n_fft=512, hop_length=128)), network=network),
+        data=DataConfig(StereoPairs(), seconds=_SECONDS),
+        loss=SNR(),
         batch_size=_BATCH,
     )
     config = replace(config, optimizer=replace(config.optimizer, clip_norm=1.0))
-    system, step = System(config.system), make_step(config)
-    optimizer = make_rated_optimizer(config, 1.0)
+    system, step = System(config.system), partial(rated_step, config)
+    optimizer = optax.chain(replace(config.optimizer, learning_rate=1.0)(config.steps), optax.scale(1.0))
     states = [init_state(system, optimizer, seed) for seed in range(_RUNS)]
     samples = round(_SECONDS * config.system.sample_rate)
     rng = np.random.default_rng(0)
     audio = rng.standard_normal((_RUNS, _BATCH, 2, samples)).astype(np.float32)
     batches = [make_batch(x) for x in audio]
     rates = jnp.array([1e-3, 3e-4, 1e-4, 3e-5])
-    one, every = jax.jit(step), jax.jit(make_group_step(config))
+    one, every = jax.jit(step), jax.jit(partial(stacked_step, config))
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (states, batches)]
 
     def together():

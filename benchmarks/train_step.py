@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks import torch_networks
 from benchmarks.timing import Result, compare, find_torch, torch_threads
-from jaxsep.codec import STFTCodec
+from jaxsep.codecs import STFT, Codec
 from jaxsep.compilation import compiler_options
-from jaxsep.models import CNNAutoencoderConfig, LSTMMaskConfig, NetworkConfig, UNetConfig
+from jaxsep.losses import MagnitudeMSE
+from jaxsep.networks import CNNAutoencoder, LSTMMask, UNet
+from jaxsep.optimizers import Adam
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
+from jaxsep.training import init_state, make_batch, train_step
 
 
 @dataclass(frozen=True)
@@ -29,38 +32,38 @@ class Case:
     """A network on both sides, and what it is fed."""
 
     name: str
-    network: NetworkConfig
+    network: Any
     torch: Callable
     """From the torch module to PyTorch's network."""
     batch: int
     samples: int
     num_sources: int = 2
-    codec: STFTCodec = STFTCodec()
+    codec: Codec = Codec()
 
 
 CASES = (
     Case(
         "train step LSTM 3 x 1000, batch 16 x 125",
-        LSTMMaskConfig(layers=3, width=1000),
+        LSTMMask(layers=3, width=1000),
         partial(torch_networks.lstm, bins=513, width=1000, layers=3, num_sources=2),
         batch=16,
         samples=124 * 256,
     ),
     Case(
         "train step U-Net 5 levels, batch 4 x 251",
-        UNetConfig(levels=5, filters=16),
+        UNet(levels=5, filters=16),
         partial(torch_networks.unet, levels=5, filters=16, num_sources=2),
         batch=4,
         samples=64000,
     ),
     Case(
         "train step CNN auto-encoder, batch 8 x 517",
-        CNNAutoencoderConfig(),
+        CNNAutoencoder(),
         partial(torch_networks.cnn_autoencoder, bins=257, frames=517, num_sources=5),
         batch=8,
         samples=516 * 128,
         num_sources=5,
-        codec=STFTCodec(n_fft=512, hop_length=128),
+        codec=Codec(STFT(n_fft=512, hop_length=128)),
     ),
 )
 
@@ -90,9 +93,9 @@ def _ours(case, sources):
     """A call that takes one training step, waveform to updated parameters."""
     names = tuple(f"source{i}" for i in range(case.num_sources))
     config = SystemConfig(sources=names, residual=names[-1], codec=case.codec, network=case.network)
-    system, optimizer = System(config), make_optimizer(OptimizerConfig("adam"))
+    system, optimizer = System(config), Adam()()
     step = jax.jit(
-        partial(train_step, system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer),
+        partial(train_step, system=system, loss=MagnitudeMSE(), optimizer=optimizer),
         donate_argnums=0,
         compiler_options=compiler_options(case.network),
     )
@@ -113,7 +116,7 @@ def _torch(torch, case, sources):
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     signal = torch.tensor(sources)
     signal = signal / signal.sum(1).abs().amax(-1)[:, None, None]
-    n_fft, hop = case.codec.n_fft, case.codec.hop_length
+    n_fft, hop = case.codec.transform.n_fft, case.codec.transform.hop_length
     window = torch.hann_window(n_fft)
 
     def magnitude(x):

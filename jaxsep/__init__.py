@@ -6,6 +6,38 @@ Importing this package loads neither JAX nor anything else; each name is loaded 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
+    from jaxsep import augment as augment
+    from jaxsep import baselines as baselines
+    from jaxsep import bss as bss
+    from jaxsep import codecs as codecs
+    from jaxsep import figures as figures
+    from jaxsep import inference as inference
+    from jaxsep import losses as losses
+    from jaxsep import masks as masks
+    from jaxsep import metrics as metrics
+    from jaxsep import networks as networks
+    from jaxsep import optimizers as optimizers
+    from jaxsep import parts as parts
+    from jaxsep import spectral as spectral
+    from jaxsep import training as training
+    from jaxsep.bss import fastica as fastica
+    from jaxsep.errors import UserError as UserError
+    from jaxsep.metrics import bss_eval_images as bss_eval_images
+    from jaxsep.metrics import bss_eval_sources as bss_eval_sources
+    from jaxsep.metrics import si_sdr as si_sdr
+    from jaxsep.parts import ranged as ranged
+    from jaxsep.parts import register as register
+    from jaxsep.resampling import resample as resample
+    from jaxsep.separator import Separator as Separator
+    from jaxsep.spectral import griffin_lim as griffin_lim
+    from jaxsep.spectral import istft as istft
+    from jaxsep.spectral import melspectrogram as melspectrogram
+    from jaxsep.spectral import stft as stft
+    from jaxsep.system import System as System
+    from jaxsep.system import SystemConfig as SystemConfig
 
 __version__ = "0.1.0"
 
@@ -20,6 +52,8 @@ _PUBLIC = {
     "bss_eval_images": "jaxsep.metrics",
     "fastica": "jaxsep.bss",
     "resample": "jaxsep.resampling",
+    "register": "jaxsep.parts",
+    "ranged": "jaxsep.parts",
     "System": "jaxsep.system",
     "SystemConfig": "jaxsep.system",
     "Separator": "jaxsep.separator",
@@ -30,22 +64,26 @@ _MODULES = [
     "augment",
     "baselines",
     "bss",
-    "codec",
+    "checkpoints",
+    "codecs",
     "compilation",
-    "config",
     "errors",
     "evaluation",
     "export",
+    "figures",
+    "files",
+    "hub",
     "inference",
     "losses",
     "masks",
     "metrics",
-    "models",
+    "networks",
+    "optimizers",
+    "parts",
     "report",
     "resampling",
     "separator",
     "spectral",
-    "store",
     "system",
     "training",
 ]

@@ -8,7 +8,8 @@ import sys
 import warnings
 
 from jaxsep import __version__
-from jaxsep.errors import AudioWarning, UserError
+from jaxsep.errors import AudioWarning, UserError, for_command
+from jaxsep.parts import load_plugin, missing_part
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,11 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device:
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(options.device, options.device)
     warnings.showwarning = _show_warning
-    command = options.run()
     try:
-        return command(options)
+        for plugin in getattr(options, "plugin", []):
+            load_plugin(plugin)
+        return options.run()(options)
     except UserError as error:
-        print(f"jaxsep: {error}", file=sys.stderr)
+        hint = "; --plugin FILE_OR_MODULE imports it" if missing_part(error) else ""
+        print(f"jaxsep: {for_command(error)}{hint}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
@@ -61,6 +64,7 @@ def _add_separate(commands):
     separate.add_argument(
         "-m", "--model", default="vocals", help="a shipped model's name or a folder (default: vocals)"
     )
+    _add_plugin(separate)
     separate.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
     separate.add_argument(
         "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
@@ -105,6 +109,7 @@ def _add_evaluate(commands):
     evaluate.add_argument(
         "-m", "--model", help="instead of ESTIMATES: separate the references' sums with this model"
     )
+    _add_plugin(evaluate)
     evaluate.add_argument(
         "--baseline",
         help="instead of ESTIMATES: mixture (do nothing), the oracles ibm, irm, wiener, psm, or hpss, repet",
@@ -115,6 +120,12 @@ def _add_evaluate(commands):
     evaluate.add_argument(
         "--hop", type=float, metavar="SECONDS", help="between the frames' starts (default: --window)"
     )
+    evaluate.add_argument(
+        "--judge",
+        choices=("jaxsep", "mir_eval"),
+        default="jaxsep",
+        help="whose BSS Eval: ours, or mir_eval's, a hundred times slower, to check it (default: jaxsep)",
+    )
     evaluate.add_argument("--json", metavar="FILE", help="write every score to FILE")
     evaluate.add_argument("--csv", metavar="FILE", help="write a row for each stem of each track to FILE")
     evaluate.add_argument("--html", metavar="FILE", help="write a page to hear, see and read")
@@ -124,6 +135,16 @@ def _add_evaluate(commands):
         "--resume", action="store_true", help="keep the scores in --json FILE whose files are as they were"
     )
     evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tracks scored at once")
+
+
+def _add_plugin(command):
+    command.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE_OR_MODULE",
+        help="import the Python file or module that registers the model's parts; may be given again",
+    )
 
 
 def _command(commands, name, text, run):

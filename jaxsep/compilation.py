@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any
 
 import jax
 
-from jaxsep.models.layers import NetworkOptions
 
-
-def compiler_options(network: NetworkOptions) -> dict[str, str]:
+def compiler_options(network: Any) -> dict[str, str]:
     """Options for :func:`jax.jit` under which a network runs fastest on the default platform.
 
     On a CPU they are what the network's ``cpu_options`` name, without those that this version of
@@ -18,21 +17,21 @@ def compiler_options(network: NetworkOptions) -> dict[str, str]:
     set there. They are for the outermost ``jit``: JAX refuses them on one called inside another.
 
     Args:
-      network: a network's config.
+      network: a network's part.
 
     Returns:
       Name -> value, for ``jax.jit(..., compiler_options=...)``.
 
     Example:
-      >>> from jaxsep.models import UNetConfig
-      >>> step = jax.jit(lambda x: 2 * x, compiler_options=compiler_options(UNetConfig()))
+      >>> from jaxsep.networks import UNet
+      >>> step = jax.jit(lambda x: 2 * x, compiler_options=compiler_options(UNet()))
       >>> float(step(1.0))
       2.0
     """
     if jax.default_backend() != "cpu":
         return {}
     chosen = {flag.split("=")[0] for flag in os.environ.get("XLA_FLAGS", "").split()}
-    options = network.cpu_options.items()
+    options = getattr(network, "cpu_options", {}).items()
     return {name: value for name, value in options if f"--{name}" not in chosen and _known(name, value)}
 
 

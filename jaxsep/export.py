@@ -1,4 +1,4 @@
-"""A model as one serialised function that needs JAX alone to run."""
+"""A model as one serialized function that needs JAX alone to run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from jaxsep.separator import Separator
 
 
 def export_stream(
-    separator: Separator, *, channels: int = 1, windows: int = 1, platforms: Sequence[str] = ("cpu",)
+    separator: Separator,
+    *,
+    channels: int | None = None,
+    windows: int = 1,
+    platforms: Sequence[str] = ("cpu",),
 ) -> bytes:
-    """Serialise the separation of a stream, weights included.
+    """Serialize the separation of a stream, weights included.
 
     Args:
       separator: the model.
-      channels: channels of the stream.
+      channels: channels of the stream; as many as the model hears together when None.
       windows: windows computed together; a chunk is that many times segment minus overlap long.
       platforms: where it shall run: ``"cpu"``, ``"cuda"``, ``"tpu"``.
 
@@ -35,7 +39,8 @@ def export_stream(
       >>> step = jax.export.deserialize(data).call                       # doctest: +SKIP
     """
     system = separator.system
-    separate = partial(system.separate, separator.variables)
+    channels = channels or system.config.channels
+    separate = partial(system.separate_channels, separator.variables)
 
     def step(context, tail, chunk):
         carry, stems = stream_step(separate, Carry(context, tail), chunk, segment=system.segment)

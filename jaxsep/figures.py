@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxsep.files import write_atomically
 from jaxsep.spectral import amplitude_to_db, stft
-from jaxsep.store import write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes
     spectra = [np.asarray(amplitude_to_db(np.abs(stft(s.audio, n_fft=1024)), top_db=None)) for s in sounds]
     top = max(float(s.max()) for s in spectra)
     figure, axes = _panels(len(sounds))
-    extent = (0, len(sounds[0].audio) / sample_rate, 0, sample_rate / 2000)
+    from librosa.display import specshow
+
+    look: dict[str, Any] = dict(
+        sr=sample_rate, hop_length=256, y_axis="linear", cmap="magma", vmin=top - 80, vmax=top
+    )
     for axis, sound, db in zip(axes, sounds, spectra, strict=True):
-        image = axis.imshow(
-            db, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - 80, vmax=top
-        )
+        image = specshow(db, x_axis="s" if axis is axes[-1] else None, ax=axis, **look)
         axis.set_title(sound.name, loc="left", fontsize=10)
-        axis.set_ylabel("kHz")
+        axis.set_ylabel("Hz")
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB", fraction=0.03)
     return _png(figure, path)

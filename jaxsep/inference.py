@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: ``(batch, samples) -> (batch, sources, samples)``: any separation of whole windows.
+#: ``(batch, channels, samples) -> (batch, sources, channels, samples)``: any separation of whole windows.
 Separate = Callable[[jax.Array], jax.Array]
 
 
@@ -30,8 +30,8 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
       num_sources: number of stems.
       channels: channels of the stream.
       overlap: samples that windows share.
-      start: ``(channels, at least 1)``: how the stream begins, which is heard mirrored before it;
-        silence without. Networks that never heard silence cut off sound do worse beside it.
+      start: ``(channels, at least 1)``: the first samples, which mirrored are the left context; silence
+        without. Networks that never heard silence cut off sound do worse beside it.
     """
     context = jnp.zeros((channels, overlap))
     if start is not None:
@@ -41,7 +41,7 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
 
 
 def extend(ending: np.ndarray, count: int) -> np.ndarray:
-    """Return what a window hears behind the end of a stream: its ending, mirrored to and fro.
+    """Return symmetric padding past the end of a stream.
 
     Args:
       ending: ``(channels, at least 1)``: the last samples.
@@ -60,11 +60,13 @@ def stream_step(
     """Separate the next chunk of a stream.
 
     The stream is cut into windows of ``segment`` samples that overlap by the carry's ``overlap``;
-    each is separated on its own and neighbours are cross-faded linearly, so stems that sum to
+    each is separated on its own and neighbors are cross-faded linearly, so stems that sum to
     each window sum to the stream.
 
     Args:
-      separate: separation of windows, ``(batch, segment) -> (batch, sources, segment)``.
+      separate: separation of windows, ``(batch, channels, segment) -> (batch, sources, channels, segment)``,
+      as
+        :meth:`jaxsep.System.separate_channels`.
       carry: from :func:`init_carry` or the step before.
       chunk: ``(channels, n * (segment - overlap))`` floats, for any n of at least 1.
       segment: samples of a window.
@@ -83,17 +85,16 @@ def stream_step(
       R. Crochiere, "A weighted overlap-add method of short-time Fourier analysis/synthesis",
       IEEE Trans. ASSP 28(1), 1980.
     """
-    channels, overlap = carry.context.shape
+    overlap = carry.context.shape[1]
     hop = segment - overlap
     count, rest = divmod(chunk.shape[-1], hop)
     if rest or not count:
         raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {hop} samples")
     x = jnp.concatenate([carry.context, chunk], axis=-1)
     windows = jnp.stack([x[:, k * hop : k * hop + segment] for k in range(count)])
-    stems = separate(windows.reshape(count * channels, segment))
-    stems = stems.reshape(count, channels, -1, segment) * _fade(segment, overlap)
+    stems = separate(windows) * _fade(segment, overlap)
     out, tail = [], carry.tail
-    for window in jnp.moveaxis(stems, 2, 1):
+    for window in stems:
         out.append(jnp.concatenate([window[..., :overlap] + tail, window[..., overlap:hop]], axis=-1))
         tail = window[..., hop:]
     return Carry(x[:, -overlap:], tail), jnp.concatenate(out, axis=-1)

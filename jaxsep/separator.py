@@ -12,12 +12,10 @@ import numpy as np
 
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
-from jaxsep.errors import UserError
+from jaxsep.hub import find_model, load_model
 from jaxsep.inference import extend, init_carry, stream_step
-from jaxsep.store import load_model, read_info
+from jaxsep.parts import load_plugin
 from jaxsep.system import System
-
-PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 class Block(NamedTuple):
@@ -53,16 +51,19 @@ class Separator:
         self._step = jax.jit(partial(_step, system), compiler_options=options)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, **options) -> Separator:
+    def from_pretrained(cls, model: str | Path, *, plugins: Iterable[str] = (), **options) -> Separator:
         """Load a model.
 
         Args:
           model: the name of a shipped model, a published model's folder, or a training run's.
+          plugins: Python files or modules to import first, whose parts the model is made of.
           **options: ``windows``.
 
         Raises:
           UserError: there is no such model, or it is damaged.
         """
+        for plugin in plugins:
+            load_plugin(plugin)
         folder = find_model(model)
         system, variables, info = load_model(folder)
         return cls(system, variables, name=str(info.get("name", folder.name)), **options)
@@ -126,6 +127,11 @@ class Separator:
         Yields:
           Aligned pieces of the mixture and its stems; together they have the stream's length.
         """
+        if self.system.config.channels == 2 and channels > 2:
+            raise ValueError(
+                f"channels={channels}: the model {self.name} hears two together; give one or two, "
+                "or each pair alone"
+            )
         down = Resampler(sample_rate, self.sample_rate, channels)
         ups = [Resampler(self.sample_rate, sample_rate, channels) for _ in self.sources]
         mixture, stems = _Queue(channels), [_Queue(channels) for _ in self.sources]
@@ -148,6 +154,10 @@ class Separator:
 
     def _separate(self, blocks, channels, samples):
         """Yield ``(sources, channels, n)`` at the model's rate, in all as long as ``blocks``."""
+        if self.system.config.channels == 2 and channels == 1:  # heard on both, and averaged
+            both = self._separate((np.repeat(block, 2, axis=0) for block in blocks), 2, samples)
+            yield from (stems.mean(axis=1, keepdims=True) for stems in both)
+            return
         segment, overlap = self.system.segment, self.system.overlap
         hop = segment - overlap
         needed = self.windows if samples is None else -(-(samples + overlap) // hop)
@@ -190,49 +200,8 @@ class Separator:
         yield Block(whole, named)
 
 
-def find_model(model: str | Path) -> Path:
-    """Return the folder of a model: a shipped name, a published model's or a training run's folder.
-
-    Raises:
-      UserError: there is none; the message lists those that ship.
-    """
-    folder = Path(model)
-    if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
-        return folder
-    if (folder / "best" / "config.json").is_file():
-        return folder / "best"
-    shipped = shipped_models()
-    if str(model) in shipped:
-        return shipped[str(model)]
-    if folder.is_dir():
-        raise UserError(
-            f"{folder}: holds no model (model.safetensors and config.json), nor a training run "
-            "that has been validated"
-        )
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file; a model is a folder, unpack it first")
-    raise UserError(
-        f"-m {model}: there is no such model; shipped are {', '.join(shipped)}; or give the folder "
-        "of a published model or of a training run"
-    )
-
-
-def shipped_models() -> dict[str, Path]:
-    """Return name -> folder of the models that ship with the package."""
-    return {p.parent.name: p.parent for p in sorted(PRETRAINED.glob("*/config.json"))}
-
-
-def describe_models() -> list[dict]:
-    """Return the config entries of each shipped model, its weights' size in bytes included."""
-    rows = []
-    for name, folder in shipped_models().items():
-        size = (folder / "model.safetensors").stat().st_size
-        rows.append({"name": name, **read_info(folder), "bytes": size})
-    return rows
-
-
 def _step(system, variables, carry, chunk):
-    separate = partial(system.separate, variables)
+    separate = partial(system.separate_channels, variables)
     return stream_step(separate, carry, chunk, segment=system.segment)
 
 

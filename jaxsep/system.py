@@ -11,55 +11,49 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least_ndim
-from jaxsep.codec import CodecConfig, Encoded, Estimates, STFTCodec
+from jaxsep.codecs import STFT, Codec, Encoded, Estimates
 from jaxsep.masks import slowed_mask
-from jaxsep.models import (
-    LSTMMaskConfig,
-    NetworkConfig,
-    apply_network,
-    build_network,
-    init_network,
-)
+from jaxsep.networks import LSTMMask
+from jaxsep.parts import Network, check_ranges, checked, ranged
 from jaxsep.resampling import resample
 
-#: Share of half the sample rate that is left when a window is played at another speed.
+#: Share of the Nyquist frequency that is left when a window is played at another speed.
 _ROLLOFF = 0.945
 
 
+@checked
 @dataclass(frozen=True)
 class SystemConfig:
     """All that is needed to rebuild a separation system, its weights aside."""
 
     sources: tuple[str, ...] = ("vocals", "accompaniment")
     """Names of the stems, in the order of the network's outputs."""
-    sample_rate: int = 16000
+    sample_rate: int = ranged(16000, least=1000, most=768_000)
     """Hz that the system works at."""
-    codec: CodecConfig = field(default_factory=STFTCodec)
+    channels: int = ranged(1, least=1, most=2)
+    """Channels heard together: 1, each on its own, or 2."""
+    codec: Codec = field(default_factory=Codec)
     """How waveforms become features and outputs become waveforms."""
-    network: NetworkConfig = field(default_factory=LSTMMaskConfig)
+    network: Network = field(default_factory=LSTMMask)
     """The network and its options."""
-    speeds: tuple[float, ...] = ()
-    """Further speeds at which separation hears each window (played faster and higher above 1), whose
-    masks are averaged with those at its own: better where sounds are unlike those trained on, at the
-    cost of one more pass of the network each. Taken as the nearest fractions with denominators up to 64;
-    training hears none."""
+    speeds: tuple[float, ...] = ranged((), least=0.5, most=2)
+    """Playback speeds for test-time augmentation (faster and higher above 1), whose masks are averaged with
+    those at speed 1: better where sounds are unlike those trained on, at the cost of one more pass of the
+    network each. Taken as the nearest fractions with denominators up to 64; not used in training."""
     residual: str = "accompaniment"
-    """The stem that takes what lies above half the system's sample rate."""
-    segment_seconds: float = 10.0
+    """The stem that takes what lies above the system's Nyquist frequency."""
+    segment_seconds: float = ranged(10.0, above=0, most=600)
     """Length of the pieces that long input is cut into; of no effect where the network takes a
     fixed window: its length is then theirs."""
     overlap_seconds: float = 1.0
-    """Length over which neighbouring pieces are cross-faded."""
+    """Length over which neighboring pieces are cross-faded."""
 
     def __post_init__(self):
+        check_ranges(self)
         if len(set(self.sources)) != len(self.sources) or not self.sources:
             raise ValueError(f"sources={self.sources}: expected different names, at least one")
         if bad := [s for s in self.sources if not re.fullmatch(r"[\w-]{1,64}", s)]:
             raise ValueError(f"sources={bad}: names of letters, digits, '_' and '-' alone")
-        if not 1000 <= self.sample_rate <= 768_000:
-            raise ValueError(f"sample_rate={self.sample_rate}: expected 1000 to 768000 Hz")
-        if not self.segment_seconds <= 600:
-            raise ValueError(f"segment_seconds={self.segment_seconds}: expected at most 600")
         if self.residual not in self.sources:
             raise ValueError(f"residual={self.residual!r}: expected one of sources={self.sources}")
         self._check_parts()
@@ -79,30 +73,32 @@ class SystemConfig:
     def _check_parts(self):
         """Refuse codecs and networks that do not fit each other."""
         codec, network = self.codec, self.network
-        if codec.rate not in (None, self.sample_rate):
+        transform = codec.transform.name
+        if codec.transform.rate not in (None, self.sample_rate):
             raise ValueError(
-                f"codec.sample_rate={codec.rate}: expected the system's, sample_rate={self.sample_rate}"
+                f"codec.transform.sample_rate={codec.transform.rate}: expected the system's, "
+                f"sample_rate={self.sample_rate}"
             )
         if codec.domain != network.domain:
             raise ValueError(
                 f"network.name={network.name!r} works on {network.domain}, "
-                f"codec.name={codec.name!r} gives {codec.domain}: take another of either"
+                f"codec.transform.name={transform!r} gives {codec.domain}: take another of either"
             )
         if network.output_range not in codec.output_ranges:
             raise ValueError(
-                f"network.activation={network.activation!r}: its outputs are {network.output_range}, "
-                f"codec.name={codec.name!r} with these options needs {sorted(codec.output_ranges)}"
+                f"network.name={network.name!r}: its outputs are {network.output_range}, "
+                f"codec.head.name={codec.head.name!r} with this codec needs {sorted(codec.output_ranges)}; "
+                "take another activation or head"
             )
-        network.check(len(self.sources), codec.num_bins)
-        if bad := [v for v in self.speeds if not 0.5 <= v <= 2 or _fraction(v) == 1]:
+        getattr(network, "check", lambda sources, bins: None)(len(self.sources), codec.num_bins)
+        if bad := [v for v in self.speeds if _fraction(v) == 1]:
             raise ValueError(f"speeds={bad}: expected numbers from 0.5 to 2 other than 1")
-        if self.speeds and not (
-            isinstance(codec, STFTCodec) and codec.sums_to_mixture and not network.window
-        ):
+        shares = codec.sums_to_mixture and isinstance(codec.transform, STFT) and codec.transform.bins is None
+        if self.speeds and (not shares or network.window):
             raise ValueError(
-                f"speeds={self.speeds}: network.name={network.name!r}, codec.name={codec.name!r} with these "
-                "options cannot average masks over speeds; expected codec.name='stft' whose outputs are "
-                "shares of the mixture, and a network for any length"
+                f"speeds={self.speeds}: network.name={network.name!r}, codec.transform.name={transform!r} "
+                "with these options cannot average masks over speeds; expected 'stft', all its bins, outputs "
+                "that are shares of the mixture, and a network for any length"
             )
 
 
@@ -111,7 +107,7 @@ class System:
     """encode -> network -> decode, as pure functions of variables and waveforms.
 
     Example:
-      >>> system = System(SystemConfig(network=LSTMMaskConfig(layers=1, width=8)))
+      >>> system = System(SystemConfig(network=LSTMMask(layers=1, width=8)))
       >>> variables = system.init(jax.random.key(0))
       >>> mixture = jax.random.normal(jax.random.key(1), (16000,))
       >>> stems = system.separate(variables, mixture)
@@ -122,10 +118,16 @@ class System:
     config: SystemConfig
 
     @property
-    def network(self):
-        """The network module that the config names."""
+    def network(self) -> Any:
+        """The network for this many sources, channels and bins: its pure functions."""
         config = self.config
-        return build_network(config.network, len(config.sources), config.codec.num_bins)
+        shape = dict(sources=len(config.sources), channels=config.channels, bins=config.codec.num_bins)
+        return config.network.build(**shape)
+
+    @property
+    def residual(self) -> int:
+        """Index of the residual stem."""
+        return self.config.sources.index(self.config.residual)
 
     @property
     def causal(self) -> bool:
@@ -140,7 +142,7 @@ class System:
     @property
     def sums_to_mixture(self) -> bool:
         """Whether the stems of :meth:`separate` sum to the mixture."""
-        return self.config.codec.sums_to_mixture or self.config.network.sums_to_input
+        return self.config.codec.sums_to_mixture or getattr(self.config.network, "sums_to_input", False)
 
     @property
     def segment(self) -> int:
@@ -149,73 +151,90 @@ class System:
 
     @property
     def overlap(self) -> int:
-        """Samples over which neighbouring pieces are cross-faded."""
+        """Samples over which neighboring pieces are cross-faded."""
         return round(self.config.overlap_seconds * self.config.sample_rate)
 
     def init(self, key: jax.Array) -> dict:
         """Return fresh variables."""
         codec, frames = self.config.codec, self.config.network.window or 8
-        encoded = codec.encode(jnp.zeros((1, codec.samples(frames))))
-        return init_network(self.network, key, encoded.features)
+        encoded = codec.encode(jnp.zeros((1, self.config.channels, codec.samples(frames))))
+        return self.network.init(key, encoded.features)
 
     def forward(
         self, variables, mixture, *, train=False, key=None, mask=None, axis_name=None
     ) -> tuple[Estimates, Encoded, dict]:
-        """Estimate the sources of a batch, in every domain that a loss may want, at its own speed.
+        """Estimate the sources of a batch, in every domain that a loss may want, at speed 1.
 
         Args:
           variables: what :meth:`init` returned, or trained ones.
-          mixture: ``(batch, samples)`` float32 waveforms.
-          train, key, mask, axis_name: see :func:`jaxsep.models.apply_network`.
+          mixture: ``(batch, channels, samples)`` float32 waveforms.
+          train, key, mask, axis_name: see :class:`jaxsep.networks.BuiltNetwork`.
 
         Returns:
           estimates relative to the level, the encoded mixture with its level, and the new model
           state. Under ``jax.jit`` what is not used of the estimates is not computed.
 
         Raises:
-          ValueError: the network takes a fixed window, and the mixture is not one.
+          ValueError: another number of channels than the system hears, or another length than a fixed window.
         """
         codec, window = self.config.codec, self.config.network.window
+        if mixture.ndim != 3 or mixture.shape[1] != self.config.channels:
+            raise ValueError(
+                f"mixture.shape={mixture.shape}: expected (batch, {self.config.channels}, samples)"
+            )
         if window and codec.frames(mixture.shape[-1]) != window:
             raise ValueError(
                 f"mixture.shape={mixture.shape}: network.name={self.config.network.name!r} takes windows "
                 f"of {window} frames, {self.window} samples; a Separator cuts longer input into them"
             )
         encoded = codec.encode(mixture)
-        outputs, model_state = apply_network(
-            self.network,
-            variables,
-            encoded.features,
-            train=train,
-            key=key,
-            mask=mask,
-            axis_name=axis_name,
-        )
-        return codec.decode(encoded, outputs, mixture.shape[-1]), encoded, model_state
+        call = dict(train=train, key=key, mask=mask, axis_name=axis_name)
+        outputs, model_state = self.network.apply(variables, encoded.features, **call)
+        return codec.decode(encoded, outputs, mixture.shape[-1], self.residual), encoded, model_state
 
     def separate(self, variables, mixture) -> jax.Array:
         """Separate a waveform in one piece, at all of ``config.speeds``.
 
         Args:
           variables: trained variables.
-          mixture: ``(..., samples)`` floats at the system's sample rate; each leading index is
-            separated on its own.
+          mixture: ``(..., samples)`` floats at the system's sample rate, each leading index separated on its
+            own; of a system of two channels ``(..., 2, samples)``.
 
         Returns:
-          ``(..., sources, samples)`` float32, in the unit of the mixture.
+          ``(..., sources, samples)`` or ``(..., sources, 2, samples)`` float32, in the unit of the mixture.
 
         Raises:
-          ValueError: integers, an empty array, or another length than a fixed window's.
+          ValueError: integers, an empty array, other channels, or another length than a fixed window's.
         """
         mixture = as_float("mixture", mixture)
-        at_least_ndim("mixture", mixture, 1, "(..., samples)")
-        flat = mixture.reshape(-1, mixture.shape[-1])
-        estimates, encoded, _ = self.forward(variables, flat)
+        if self.config.channels == 1:
+            at_least_ndim("mixture", mixture, 1, "(..., samples)")
+            return self.separate_channels(variables, mixture[..., None, :])[..., 0, :]
+        at_least_ndim("mixture", mixture, 2, "(..., 2, samples)")
+        return self.separate_channels(variables, mixture)
+
+    def separate_channels(self, variables, mixture) -> jax.Array:
+        """Separate ``(..., channels, samples)`` in one piece, channels together or each on its own.
+
+        Returns:
+          ``(..., sources, channels, samples)`` float32, in the unit of the mixture.
+        """
+        *batch, channels, samples = mixture.shape
+        together = self.config.channels
+        if together > 1 and channels != together:
+            raise ValueError(f"mixture.shape={mixture.shape}: expected (..., {together}, samples)")
+        stems = self._separate(variables, mixture.reshape(-1, together, samples))
+        stems = stems.reshape(*batch, channels // together, -1, together, samples)
+        return jnp.moveaxis(stems, -4, -3).reshape(*batch, -1, channels, samples)
+
+    def _separate(self, variables, mixture):
+        """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``."""
+        estimates, encoded, _ = self.forward(variables, mixture)
+        waveforms = estimates.waveforms
         if self.config.speeds:
-            masks = self._averaged_masks(variables, flat, estimates.masks)
-            estimates = self.config.codec.decode(encoded, masks, flat.shape[-1])
-        stems = estimates.waveforms * encoded.level[:, None, None]
-        return stems.reshape(*mixture.shape[:-1], *stems.shape[1:])
+            masks = self._averaged_masks(variables, mixture, estimates.masks)
+            waveforms = self.config.codec.apply_masks(encoded, masks, mixture.shape[-1], self.residual)
+        return waveforms * encoded.level[:, None, None, None]
 
     def _averaged_masks(self, variables, mixture, masks):
         """Average the masks of the mixture with those found when it is played at other speeds.

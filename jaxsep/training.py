@@ -2,110 +2,48 @@
 
 A complete run on arrays::
 
-    system = System(SystemConfig(network=LSTMMaskConfig(layers=1, width=64)))
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-3))
+    system = System(SystemConfig(network=LSTMMask(layers=1, width=64)))
+    optimizer = Adam(learning_rate=1e-3)()
     state = init_state(system, optimizer, seed=0)
-    step = jax.jit(partial(train_step, system=system, loss=LossConfig(), optimizer=optimizer))
-    for sources in batches:                       # (batch, sources, samples) float32
+    step = jax.jit(partial(train_step, system=system, loss=SNR(), optimizer=optimizer))
+    for sources in batches:         # (batch, sources, channels, samples) float32
         state, metrics = step(state, make_batch(sources))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxsep import losses
 from jaxsep.augment import AugmentConfig, augment
-from jaxsep.codec.domains import Domain
+from jaxsep.losses import domains_of, loss_of
+from jaxsep.parts import find, names
 from jaxsep.system import System, SystemConfig
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """An Optax optimiser and its schedule."""
-
-    name: Literal["adam", "adamw", "adadelta", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    """Learning rate at its highest."""
-    schedule: Literal["constant", "cosine", "exponential"] = "constant"
-    """After the warm-up: stay, fall to zero along a cosine, or fall by ``decay_rate`` a run."""
-    warmup_steps: int = 0
-    """Steps of linear rise from zero."""
-    total_steps: int = 0
-    """Steps over which ``cosine`` and ``exponential`` fall; the run's own when 0."""
-    decay_rate: float = 0.1
-    """What ``exponential`` falls to, as a share of ``learning_rate``."""
-    clip_norm: float = 0.0
-    """Scale gradients down to this global norm; 0 to leave them."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay of ``adamw``."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    rho: float = 0.9
-    """Decay of ``adadelta``."""
-    epsilon: float = 1e-8
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which loss, by the name it has in this table, and its options."""
-
-    name: Literal[
-        "magnitude_mse", "magnitude_mae", "discriminative", "feature_mse", "feature_mae",
-        "mask_mse", "waveform_mse", "waveform_mae", "si_sdr", "snr",
-    ] = "discriminative"  # fmt: skip
-    gamma: float = 0.5
-    """Weight of the second term of ``discriminative``."""
-    target: Literal["binary", "ratio", "wiener", "phase_sensitive"] = "ratio"
-    """The ideal masks that ``mask_mse`` compares with."""
-    floor_db: float | None = None
-    """Of ``snr``, for sources that fall silent: errors this far below the mixture hardly count; None for
-    no such floor."""
-
-
-#: Name of a loss -> the estimates that it reads, and its function of estimate and reference.
-LOSSES: dict[str, tuple[Domain, Callable]] = {
-    "magnitude_mse": ("magnitudes", losses.magnitude_mse),
-    "magnitude_mae": ("magnitudes", losses.magnitude_mae),
-    "discriminative": ("magnitudes", losses.discriminative),
-    "feature_mse": ("features", losses.magnitude_mse),
-    "feature_mae": ("features", losses.magnitude_mae),
-    "mask_mse": ("masks", losses.mask_mse),
-    "waveform_mse": ("waveforms", losses.waveform_mse),
-    "waveform_mae": ("waveforms", losses.waveform_mae),
-    "si_sdr": ("waveforms", losses.negative_si_sdr),
-    "snr": ("waveforms", losses.negative_snr),
-}
-
-
-def check_loss(loss: LossConfig, config: SystemConfig) -> None:
+def check_loss(loss: Any, config: SystemConfig) -> None:
     """Raise ValueError when ``loss`` reads what the estimates of such a system do not have.
 
     Example:
-      >>> check_loss(LossConfig("snr"), SystemConfig())
+      >>> from jaxsep.losses import SNR
+      >>> check_loss(SNR(), SystemConfig())
     """
-    domain, codec = LOSSES[loss.name][0], config.codec
-    if domain not in codec.domains:
-        fitting = sorted(name for name, (read, _) in LOSSES.items() if read in codec.domains)
+    missing = sorted(domains_of(loss) - config.codec.domains)
+    if missing:
+        reads = {name: getattr(find("loss", name), "reads", None) for name in names("loss")}
+        fitting = [
+            name for name, read in reads.items() if isinstance(read, str) and read in config.codec.domains
+        ]
         raise ValueError(
-            f"loss.name={loss.name!r}: reads {domain}, which codec.name={codec.name!r} with these "
-            f"options does not estimate; fitting losses are {', '.join(fitting)}"
+            f"loss.name={loss.name!r}: reads {', '.join(missing)}, which the codec of this config does not "
+            f"estimate; fitting losses are {', '.join(fitting)}"
         )
-    if loss.name == "mask_mse" and loss.target == "phase_sensitive" and codec.name == "mel":
-        raise ValueError("loss.target='phase_sensitive': mel bands have no phase; take another target")
-    if loss.floor_db is not None and (loss.name != "snr" or loss.floor_db <= 0):
-        raise ValueError(
-            f"loss.floor_db={loss.floor_db} with loss.name={loss.name!r}: expected dB above 0, of 'snr' alone"
-        )
-    if loss.name == "discriminative":
-        losses.check_gamma("loss.gamma", loss.gamma, len(config.sources))
+    getattr(loss, "requires", lambda system: None)(config)
 
 
 @partial(
@@ -121,7 +59,7 @@ class TrainState:
     """int32: steps taken."""
     params: Any
     model_state: Any
-    """Statistics of batch normalisation; may be empty."""
+    """Statistics of batch normalization; may be empty."""
     opt_state: Any
     ema: Any
     """The network's variables with the exponential moving average of the parameters, and of the
@@ -135,37 +73,6 @@ class TrainState:
         """Variables for the network: of the averaged parameters where there are any."""
         now = {"params": self.params, "batch_stats": self.model_state}
         return self.ema if average and self.ema else now
-
-
-def make_schedule(config: OptimizerConfig, total_steps: int = 0) -> optax.Schedule:
-    """Return the learning rate as a function of the step."""
-    rate, warmup = config.learning_rate, config.warmup_steps
-    total = max(1, (config.total_steps or total_steps) - warmup)
-    after = {
-        "constant": optax.constant_schedule(rate),
-        "cosine": optax.cosine_decay_schedule(rate, total),
-        "exponential": optax.exponential_decay(rate, total, config.decay_rate),
-    }[config.schedule]
-    if not warmup:
-        return after
-    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), after], [warmup])
-
-
-def make_optimizer(config: OptimizerConfig, total_steps: int = 0) -> optax.GradientTransformation:
-    """Return the Optax optimiser that ``config`` describes.
-
-    Example:
-      >>> _ = make_optimizer(OptimizerConfig("adamw", schedule="cosine"), total_steps=100)
-    """
-    rate = make_schedule(config, total_steps)
-    betas = dict(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
-    rule = {
-        "adam": lambda: optax.adam(rate, **betas),
-        "adamw": lambda: optax.adamw(rate, **betas, weight_decay=config.weight_decay),
-        "adadelta": lambda: optax.adadelta(rate, rho=config.rho, eps=config.epsilon),
-        "sgd": lambda: optax.sgd(rate),
-    }[config.name]()
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule) if config.clip_norm else rule
 
 
 def init_state(system: System, optimizer, seed: int = 0, ema: bool = False) -> TrainState:
@@ -188,14 +95,16 @@ def make_batch(sources, weight=None, example_id=None) -> dict[str, jax.Array]:
     """Return the batch that :func:`train_step` takes.
 
     Args:
-      sources: ``(batch, sources, samples)`` float32 waveforms; their sum is the mixture.
+      sources: ``(batch, sources, channels, samples)`` float32 waveforms, whose sum is the mixture; or
+        ``(batch, sources, samples)`` of one channel.
       weight: ``(batch,)`` weights in loss and statistics, 0 for padding; 1 when None.
       example_id: ``(batch,)`` uint32, different within the batch; randomness of an example
         follows from it. Its place in the batch when None.
     """
     size = sources.shape[0]
+    sources = jnp.asarray(sources, jnp.float32)
     return {
-        "sources": jnp.asarray(sources, jnp.float32),
+        "sources": sources[:, :, None] if sources.ndim == 3 else sources,
         "weight": jnp.ones(size) if weight is None else jnp.asarray(weight, jnp.float32),
         "id": jnp.arange(size, dtype=jnp.uint32)
         if example_id is None
@@ -208,7 +117,7 @@ def train_step(
     batch: dict[str, jax.Array],
     *,
     system: System,
-    loss: LossConfig,
+    loss: Any,
     optimizer: optax.GradientTransformation,
     augmentation: AugmentConfig = AugmentConfig(),
     length: int | None = None,
@@ -278,7 +187,9 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
     keys = example_keys(state.seed, state.step, batch["id"])
     length = length or batch["sources"].shape[-1]
     change = partial(augment, augmentation, length=length)
-    sources = jax.vmap(lambda key, x: change(key, x))(keys[:, 0], batch["sources"])
+    # The same key for each channel: what happens to a source happens to all of its channels alike.
+    stereo = jax.vmap(lambda key, x: jax.vmap(partial(change, key), in_axes=1, out_axes=1)(x))
+    sources = stereo(keys[:, 0], batch["sources"])
     weight = batch["weight"]
     total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
 
@@ -316,8 +227,8 @@ def example_keys(seed, step, ids: jax.Array) -> jax.Array:
     return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(step_key, i)))(ids)
 
 
-def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) -> jax.Array:
-    """``(batch,)`` losses of estimates against ``(batch, sources, samples)`` sources.
+def example_loss(loss: Any, system: System, estimates, encoded, sources) -> jax.Array:
+    """``(batch,)`` losses of estimates against ``(batch, sources, channels, samples)`` sources.
 
     Args:
       loss, system: what is trained for what.
@@ -328,20 +239,12 @@ def example_loss(loss: LossConfig, system: System, estimates, encoded, sources) 
       ValueError: the system's estimates lack what the loss reads.
     """
     check_loss(loss, system.config)
-    domain, function = LOSSES[loss.name]
-    reference = system.config.codec.reference(encoded, sources / encoded.level[:, None, None])
-    if loss.name == "mask_mse":
-        return function(estimates.masks, reference.spectra, loss.target)
-    options: dict[str, float | None] = {}
-    if loss.name == "discriminative":
-        options = {"gamma": loss.gamma}
-    elif loss.name == "snr":
-        options = {"floor_db": loss.floor_db}
-    return function(getattr(estimates, domain), getattr(reference, domain), **options)
+    reference = system.config.codec.reference(encoded, sources / encoded.level[:, None, None, None])
+    return loss_of(loss, estimates, reference)
 
 
 def eval_step(
-    state: TrainState, batch, *, system: System, loss: LossConfig, axis_name: str | None = None
+    state: TrainState, batch, *, system: System, loss: Any, axis_name: str | None = None
 ) -> dict[str, jax.Array]:
     """Return the loss of a batch under the averaged parameters, without augmentation or dropout.
 

@@ -12,17 +12,17 @@ from jaxsep.augment import (
     AugmentConfig,
     augment,
     circular_shift,
-    equaliser,
+    equalizer,
     lowpass,
     pitch_shift,
-    random_equaliser,
+    random_equalizer,
     random_gain,
     random_lowpass,
     remix,
     resample_at,
     time_stretch,
 )
-from jaxsep.config import from_dict
+from jaxsep.parts import from_dict
 
 RATE = 22050
 EVERYTHING = AugmentConfig(
@@ -30,7 +30,7 @@ EVERYTHING = AugmentConfig(
     pitch_steps=(-4, -2, 2, 4),
     stretch_rates=(1.0, 1.2),
     circular_shift=True,
-    equaliser_db=6.0,
+    equalizer_db=6.0,
     lowpass=0.3,
     gain_db=5.0,
     polarity=True,
@@ -168,19 +168,19 @@ def test_some_sources_are_low_passed_each_at_its_own_place(rng):
     assert edges.max() > 2 * edges.min()
 
 
-def test_equaliser_gives_each_octave_its_gain(rng):
+def test_equalizer_gives_each_octave_its_gain(rng):
     gains = np.array([-12.0, 6.0, 0.0, 9.0, -3.0])
     octaves = np.log2(np.arange(400, 8000) / 8000) + 4
     x = (rng.standard_normal(16000) * np.hanning(16000)).astype(np.float32)
-    before, after = (np.fft.rfft(y) for y in (x, equaliser(x, gains)))
+    before, after = (np.fft.rfft(y) for y in (x, equalizer(x, gains)))
     bands = np.divide(*(np.abs(y[400:8000]).reshape(-1, 100).mean(axis=1) for y in (after, before)))
     expected = np.interp(octaves, np.arange(5), gains).reshape(-1, 100).mean(axis=1)
     np.testing.assert_allclose(20 * np.log10(bands), expected, atol=1.0)
 
 
-def test_each_source_is_equalised_by_itself_within_its_decibels(rng):
+def test_each_source_is_equalized_by_itself_within_its_decibels(rng):
     x = rng.standard_normal((20, 8192)).astype(np.float32) * np.hanning(8192).astype(np.float32)
-    y = np.asarray(random_equaliser(jax.random.key(0), x, 6.0))
+    y = np.asarray(random_equalizer(jax.random.key(0), x, 6.0))
     power = [
         np.square(np.abs(np.fft.rfft(a))).reshape(20, -1)[:, 1:].reshape(20, 8, 512).sum(2) for a in (x, y)
     ]
@@ -259,7 +259,7 @@ def test_new_changes_leave_the_draws_of_the_others_alone(rng):
         dict(gain_db=-1.0),
         dict(lowpass=1.5),
         dict(lowpass_share=2.0),
-        dict(equaliser_db=-1.0),
+        dict(equalizer_db=-1.0),
         dict(pitch_steps=[30]),
         dict(stretch_rates=[0.0]),
         dict(speed_semitones=-2.0),

@@ -28,7 +28,7 @@ def test_oracles_come_near_the_sources(parts, mask):
 
 
 def test_the_phase_sensitive_mask_is_the_best_of_them(parts):
-    """It minimises the error in the complex plane over masks in [0, 1]."""
+    """It minimizes the error in the complex plane over masks in [0, 1]."""
     sources = np.stack(list(parts.values()))
     snr = {mask: metrics.snr(sources, oracle(sources, mask)).mean() for mask in ORACLES}
     assert max(snr, key=snr.get) == "psm"

@@ -49,9 +49,9 @@ def test_the_sources_come_back(name, n):
     assert int(r.rank) == n
     assert amari(np.asarray(r.unmixing) @ matrix) < (0.1 if name == "fobi" else 0.05)
     np.testing.assert_allclose(np.std(r.sources, axis=1), 1, atol=1e-3)
-    centred = x - np.asarray(r.mean)[:, None]
-    np.testing.assert_allclose(r.sources, r.unmixing @ centred, atol=1e-3)
-    np.testing.assert_allclose(r.mixing @ r.sources, centred, atol=1e-3 * np.abs(x).max())
+    centered = x - np.asarray(r.mean)[:, None]
+    np.testing.assert_allclose(r.sources, r.unmixing @ centered, atol=1e-3)
+    np.testing.assert_allclose(r.mixing @ r.sources, centered, atol=1e-3 * np.abs(x).max())
     np.testing.assert_allclose(r.mean, x.mean(axis=1), atol=1e-4)
 
 
@@ -362,7 +362,7 @@ def test_real_scenes_are_separated(recordings):
     for scene in sorted((recordings / "ica").glob("t*_mics_*")) + sorted((recordings / "ica").glob("four*")):
         x = np.concatenate([read_audio(p) for p in sorted(scene.glob("mic*"))])
         sources = np.concatenate([read_audio(p) for p in sorted(scene.glob("src*"))])
-        y = bss.to_microphones(fastica(x))
+        y = bss.projection_back(fastica(x))
         gained = np.asarray(si_sdr(sources[:, None], y[None])).max(axis=1)
         gained -= np.asarray(si_sdr(sources, x[:1])).clip(-30)
         assert gained.min() > 8, scene

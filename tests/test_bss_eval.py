@@ -27,9 +27,9 @@ def judge(name, references, estimates, permute=True):
         return getattr(mir_eval.separation, name)(references, estimates, permute)
 
 
-def mixed(rng, sources, samples, colour=0.5):
+def mixed(rng, sources, samples, color=0.5):
     """Coloured sources, and estimates with leakage, echo and noise, in another order."""
-    s = scipy.signal.lfilter([1], [1, -colour], rng.standard_normal((sources, samples)))
+    s = scipy.signal.lfilter([1], [1, -color], rng.standard_normal((sources, samples)))
     e = s + 0.2 * np.roll(s, 1, axis=0) + 0.3 * np.roll(s, 37, axis=-1)
     return s, (e + 0.05 * rng.standard_normal(s.shape))[rng.permutation(sources)]
 
@@ -39,7 +39,7 @@ def close(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("sources", "samples", "colour"),
+    ("sources", "samples", "color"),
     [
         (2, 8000, 0.5),
         pytest.param(3, 5000, 0.9, marks=pytest.mark.slow),
@@ -47,8 +47,8 @@ def close(ours, theirs, tolerance):
         (1, 3000, 0.5),
     ],
 )
-def test_sources_equal_mir_eval(rng, sources, samples, colour):
-    s, e = mixed(rng, sources, samples, colour)
+def test_sources_equal_mir_eval(rng, sources, samples, color):
+    s, e = mixed(rng, sources, samples, color)
     sdr, sir, sar, order = judge("bss_eval_sources", s, e)
     for dtype, tolerance in TOLERANCE.items():
         scores = bss_eval_sources(s, e, dtype=dtype)
@@ -216,8 +216,8 @@ def test_rounding_that_leaves_the_correlations_indefinite_does_little_harm(rng):
 
 
 def test_condition_is_the_order_of_the_true_one(rng):
-    for colour in (0.0, 0.9, 0.99):
-        s, e = mixed(rng, 1, 20000, colour)
+    for color in (0.0, 0.9, 0.99):
+        s, e = mixed(rng, 1, 20000, color)
         matrix = delays(s, 64)
         true = np.linalg.cond(matrix) ** 2
         estimate = float(bss_eval_sources(s, e, filter_length=64, dtype="float64").condition)

@@ -12,13 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsep.errors import UserError
-from train.bank import build_bank
-from train.batches import batches, make_examples, make_validation
-from train.config import DataConfig, MixingConfig, data_folder
-from train.generators import sirens
-from train.mixtures import LEVEL_DB, resample_and_filter
-from train.recipes import find_part, find_tracks
-from train.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
+from train.config import DataConfig
+from train.data.bank import build_bank
+from train.data.batches import batches
+from train.data.generators import sirens
+from train.data.listing import data_folder
+from train.data.mixtures import LEVEL_DB, resample_and_filter
+from train.data.recipes import (
+    ClassFolders,
+    StereoPairs,
+    find_part,
+    find_tracks,
+)
+from train.data.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
 
 RATE = 4000
 CLASSES = ("hum", "click", "other")
@@ -54,13 +60,16 @@ def write(path, audio):
 @pytest.fixture(scope="module")
 def config(folder, tmp_path_factory):
     return DataConfig(
-        recipe="class_folders",
+        ClassFolders(valid_mixtures=3),
         train=str(folder),
         valid=str(folder),
         cache=str(tmp_path_factory.mktemp("cache")),
         seconds=0.5,
-        valid_mixtures=3,
     )
+
+
+def with_recipe(config, **options):
+    return replace(config, recipe=replace(config.recipe, **options))
 
 
 def bank(config, part="train", sources=CLASSES):
@@ -69,7 +78,7 @@ def bank(config, part="train", sources=CLASSES):
 
 
 def examples(config, seed=0, count=40, length=2000, sources=CLASSES):
-    return make_examples(bank(config, sources=sources), config, sources, seed, length, count)
+    return config.recipe.examples(config, bank(config, sources=sources), sources, seed, length, count)
 
 
 def test_the_split_is_by_recording_whatever_the_files(config):
@@ -101,7 +110,8 @@ def test_a_manifest_says_which_clips_train(folder, config, tmp_path):
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
-    config = replace(config, train=str(tmp_path), valid=str(tmp_path), files={"hum": ("hum/*", "deep/**/*")})
+    config = replace(config, train=str(tmp_path), valid=str(tmp_path))
+    config = with_recipe(config, files={"hum": ("hum/*", "deep/**/*")})
     names = {p: [(t.name, t.recording) for t in bank(config, p, ("hum",)).tracks] for p in ("train", "valid")}
     assert names == {
         "train": [("deep/er/d.wav", "one"), ("hum/a.wav", "one")],
@@ -116,7 +126,7 @@ def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
     write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
     held_out = []
     for fold in range(4):
-        folds = replace(config, folds=4, fold=fold, extra=(str(tmp_path),))
+        folds = with_recipe(replace(config, folds=4, fold=fold), extra=(str(tmp_path),))
         train, valid = (find_part(folds, CLASSES, p) for p in ("train", "valid"))
         assert {t.label for t in train} == {t.label for t in valid} == set(CLASSES)
         assert not {(t.label, t.recording) for t in train} & {(t.label, t.recording) for t in valid}
@@ -130,7 +140,7 @@ def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
 
 def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path):
     write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
-    config = replace(config, extra=(str(tmp_path),), mixing=MixingConfig(extra_share=0.5))
+    config = with_recipe(config, extra=(str(tmp_path),), extra_share=0.5)
     assert sum(t.extra for t in bank(config, "valid").tracks) == 0
     drawn = examples(config, count=400)
     clips = [drawn.draw(i)[0].clip for i in range(400)]
@@ -144,7 +154,7 @@ def test_a_mixture_is_a_function_of_seed_and_number(config):
     shuffled = {int(i): again[int(i)]["sources"] for i in order}
     for i in range(40):
         np.testing.assert_array_equal(first[i]["sources"], shuffled[i])
-        assert first[i]["sources"].shape == (3, 2000)
+        assert first[i]["sources"].shape == (3, 1, 2000)
         assert first[i]["track"].shape == (4,)
     assert not np.array_equal(examples(config, seed=1)[0]["sources"], shuffled[0])
     whole = list(batches(first, 4, 0, threads=0))
@@ -168,14 +178,14 @@ def test_recordings_are_drawn_alike_however_many_clips_they_have(folder, config,
 @given(st.integers(0, 10_000), st.sampled_from([0.5, 1.7, 3.1]), st.floats(0.0, 6.0))
 def test_gains_are_in_range_and_silence_rare(folder, config, number, seconds, semitones):
     """Clips of 0.7 to 2 s, cut or looped: levels within 5 dB, at most 30 % silence but in ``other``."""
-    config = replace(config, mixing=MixingConfig(speed_semitones=semitones))
+    config = with_recipe(config, speed_semitones=semitones)
     drawn = examples(config, count=10_001, length=round(seconds * RATE))
     parts = drawn.draw(number)
     assert [p.source for p in parts] == [0, 1, 2, 2]
     for part in parts:
         assert abs(part.gain_db) <= 5
         assert 2 ** (-semitones / 12) - 1e-9 <= part.speed <= 2 ** (semitones / 12) + 1e-9
-    sources = drawn.render(parts)
+    sources = drawn.render(parts)[:, 0]
     size = frame_length(RATE)
     for part, audio in list(zip(parts, sources, strict=False))[:2]:
         quiet = silent_frames(audio, RATE)
@@ -188,28 +198,28 @@ def test_gains_are_in_range_and_silence_rare(folder, config, number, seconds, se
 def test_sources_sound_as_their_class(config):
     drawn = examples(config)
     for i in range(10):
-        for name, audio in zip(CLASSES, drawn[i]["sources"], strict=True):
+        for name, audio in zip(CLASSES, drawn[i]["sources"][:, 0], strict=True):
             peak = np.argmax(np.abs(np.fft.rfft(audio))) * RATE / len(audio)
             assert PITCH[name] - 5 <= peak <= PITCH[name] + 160
 
 
 def test_sources_are_absent_as_often_as_asked_and_never_all(config):
-    drawn = examples(replace(config, mixing=MixingConfig(absent=0.4)), count=600)
-    present = np.array([np.any(drawn.track(i), axis=1) for i in range(600)])
+    drawn = examples(with_recipe(config, absent=0.4), count=600)
+    present = np.array([np.any(drawn.track(i), axis=(1, 2)) for i in range(600)])
     assert np.all(present.any(axis=1))
     np.testing.assert_allclose(1 - present.mean(axis=0), 0.4, atol=0.07)
     assert all((drawn[i]["track"] >= 0).sum() == len(drawn.draw(i)) for i in range(20))
 
 
 def test_validation_is_the_same_for_every_seed_and_leaves_clips_as_they_are(config):
-    config, sources = replace(config, files={"siren": ("hum/*",)}), ("siren", "click", "other")
-    mixing = MixingConfig(low_pass=1.0, absent=0.5, reverb=1.0, generated={"siren": 1.0})
+    config, sources = with_recipe(config, files={"siren": ("hum/*",)}), ("siren", "click", "other")
+    changed = with_recipe(config, low_pass=1.0, absent=0.5, reverb=1.0, generated={"siren": 1.0})
     valid = bank(config, "valid", sources)
-    a, b = (make_validation(valid, c, sources) for c in (config, replace(config, mixing=mixing)))
+    a, b = (c.recipe.validation(c, valid, sources) for c in (config, changed))
     assert len(a.names) == len(a.lengths) == 3
     for i in range(3):
         np.testing.assert_array_equal(a.track(i), b.track(i))
-        assert np.all(np.any(a.track(i), axis=1))
+        assert np.all(np.any(a.track(i), axis=(1, 2)))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -262,7 +272,7 @@ def test_a_siren_is_finite_level_and_mostly_tonal(seed):
 
 
 def test_generated_clips_follow_from_the_seed(config):
-    config = replace(config, files={"siren": ("hum/*",)}, mixing=MixingConfig(generated={"siren": 1.0}))
+    config = with_recipe(config, files={"siren": ("hum/*",)}, generated={"siren": 1.0})
     a, b = (examples(config, sources=("siren", "click", "other")) for _ in range(2))
     np.testing.assert_array_equal(a[3]["sources"], b[3]["sources"])
     assert a.draw(3)[0].clip == -1
@@ -270,11 +280,11 @@ def test_generated_clips_follow_from_the_seed(config):
 
 
 def test_a_room_adds_echoes_and_keeps_the_level(config):
-    dry, wet = (examples(replace(config, mixing=MixingConfig(reverb=x))) for x in (0.0, 1.0))
+    dry, wet = (examples(with_recipe(config, reverb=x)) for x in (0.0, 1.0))
     parts = [part._replace(room=0) for part in wet.draw(0)]
     assert all(part.room for part in wet.draw(0))
     assert not any(part.room for part in dry.draw(0))
-    before, after = dry.render(parts), wet.render(wet.draw(0))
+    before, after = dry.render(parts)[:, 0], wet.render(wet.draw(0))[:, 0]
     assert np.all(np.abs(after - before).max(axis=1) > 1e-3 * np.abs(before).max(axis=1))
     powers = [np.mean(np.square(x[:2], dtype=np.float64), axis=1) for x in (before, after)]
     np.testing.assert_allclose(*powers, rtol=1e-3)
@@ -286,22 +296,39 @@ def test_a_room_adds_echoes_and_keeps_the_level(config):
         (dict(absent=1.0), "absent=1.0"),
         (dict(max_silence=-0.1), "max_silence=-0.1"),
         (dict(gain_db=70.0), "gain_db=70.0"),
-        (dict(generated={"siren": 2.0}), "generated.siren=2.0"),
-        (dict(generated={"hum": 0.5}), "generated.hum"),
+        (dict(generated={"siren": 2.0}), "generated={'siren': 2.0}"),
+        (dict(generated={"hum": 0.5}), "there is no generator 'hum'"),
         (dict(reverb=-0.5), "reverb=-0.5"),
         (dict(overlay={"other": 0}), "overlay={'other': 0}"),
     ],
 )
 def test_a_wrong_mixing_is_refused(options, part):
     with pytest.raises(ValueError, match="expected") as error:
-        MixingConfig(**options)
+        ClassFolders(**options)
     assert part in str(error.value)
+
+
+def test_clips_are_read_in_stereo(config, tmp_path):
+    """Two channels of a clip are changed alike; a mono clip sounds on both."""
+    left = tone("hum", 1.0, 0)
+    write(tmp_path / "hum" / "wide.wav", np.stack([left, 0.5 * left], axis=1))
+    write(tmp_path / "click" / "flat.wav", tone("click", 1.0, 0))
+    config = with_recipe(config, files={}, speed_semitones=3.0, equalizer_db=6.0, reverb=0.5)
+    config, sources = replace(config, train=str(tmp_path), valid="elsewhere"), ("hum", "click")
+    stereo = build_bank(find_tracks(config, tmp_path, sources), RATE, config.cache, channels=2)
+    drawn = config.recipe.examples(config, stereo, sources, 0, 2000, 20)
+    for i in range(20):
+        hum, click = drawn[i]["sources"]
+        assert hum.shape == (2, 2000)
+        np.testing.assert_array_equal(click[0], click[1])
+        if not any(part.room for part in drawn.draw(i)):
+            np.testing.assert_allclose(hum[1], 0.5 * hum[0], atol=1e-6)
 
 
 def test_wrong_patterns_of_names_are_refused():
     for pattern in ("(", "abc"):
         with pytest.raises(ValueError, match="recording="):
-            DataConfig(recording=pattern)
+            DataConfig(StereoPairs(), recording=pattern)
 
 
 DATA = os.environ.get("JAXSEP_DATA")

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 
 from jaxsep.cli import main
-from jaxsep.evaluation import FIGURES, folders, mute_inaudible, score_track, summarise
+from jaxsep.evaluation import FIGURES, folders, mute_inaudible, score_track, summarize
 from jaxsep.evaluation.track import INAUDIBLE_DB
 from jaxsep.examples import song
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.hub import save_model
+from jaxsep.networks import LSTMMask
 from jaxsep.separator import Separator
-from jaxsep.store import save_model
 from jaxsep.system import System, SystemConfig
 
 
@@ -56,7 +56,7 @@ def test_models_lists_what_ships(capsys):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert "vocals" in [row["name"] for row in rows]
-    assert all({"scores", "licence", "bytes", "sha256"} <= row.keys() for row in rows)
+    assert all({"scores", "license", "bytes", "sha256"} <= row.keys() for row in rows)
     assert main(["models"]) == 0
     assert "vocals" in capsys.readouterr().out
 
@@ -110,6 +110,10 @@ def test_silence_has_no_score_and_spoils_no_other(rng):
     without = score_track(s[1:], e[1:])
     s[0] = 0
     scores = score_track(s, e)
+    judged = score_track(s, e, judge="mir_eval")
+    assert all(judged[0][name] is None for name in FIGURES)
+    for ours, theirs in zip(scores[1:], judged[1:], strict=True):
+        assert all(ours[name] == pytest.approx(theirs[name], abs=1e-3) for name in FIGURES)
     assert all(scores[0][name] is None for name in FIGURES)
     assert scores[0]["silent"] == "reference"
     quiet = score_track(s, [e[0], None, e[2]])
@@ -119,7 +123,7 @@ def test_silence_has_no_score_and_spoils_no_other(rng):
     assert scores[1]["sdr"] == pytest.approx(without[0]["sdr"], abs=1e-3)
     tracks = {"t": {name: {**row, "seconds": 1.0} for name, row in zip("abc", scores, strict=True)}}
     counts = {"tracks": 1, "silent references": 1, "silent estimates": 0}
-    assert summarise(tracks)["a"] == {**dict.fromkeys(FIGURES), **counts}
+    assert summarize(tracks)["a"] == {**dict.fromkeys(FIGURES), **counts}
 
 
 @pytest.mark.parametrize("louder", [-4, 4])
@@ -230,9 +234,7 @@ def test_resuming_scores_a_model_trained_anew_again(tmp_path, rng):
     command = ["evaluate", "-q", str(tmp_path / "r"), "--json", str(tmp_path / "s.json"), "--resume"]
     scores = []
     for seed in range(2):
-        system = System(
-            SystemConfig(sources=("a", "b"), residual="b", network=LSTMMaskConfig(layers=1, width=4))
-        )
+        system = System(SystemConfig(sources=("a", "b"), residual="b", network=LSTMMask(layers=1, width=4)))
         save_model(tmp_path / "m", system, system.init(jax.random.key(seed)))
         assert main([*command, "-m", str(tmp_path / "m")]) == 0
         scores.append(json.loads((tmp_path / "s.json").read_text())["tracks"]["x"]["a"]["sdr"])

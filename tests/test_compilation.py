@@ -7,19 +7,21 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsep.codec import STFTCodec
+from jaxsep.codecs import STFT, Codec
 from jaxsep.compilation import compiler_options
-from jaxsep.models import LSTMMaskConfig, UNetConfig
+from jaxsep.losses import Discriminative
+from jaxsep.networks import LSTMMask, UNet
+from jaxsep.optimizers import SGD
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_batch, make_optimizer, train_step
+from jaxsep.training import init_state, make_batch, train_step
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are a CPU's")
 OPTION = "xla_cpu_experimental_ynn_fusion_type"
 
 
 @dataclass(frozen=True)
-class Odd(UNetConfig):
+class Odd(UNet):
     """Asks for one option that XLA has, one that it never had, and a value that it lacks."""
 
     @property
@@ -29,7 +31,7 @@ class Odd(UNetConfig):
 
 def test_unknown_options_are_left_out():
     assert compiler_options(Odd()) == {"xla_cpu_enable_fast_math": "False"}
-    assert compiler_options(LSTMMaskConfig()) == {}
+    assert compiler_options(LSTMMask()) == {}
 
 
 @pytest.mark.parametrize("flag", ["--xla_cpu_enable_fast_math=true", "--xla_cpu_enable_fast_math"])
@@ -51,14 +53,14 @@ def test_a_separator_is_compiled_with_them(monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_step_is_the_same_with_and_without_and_every_time():
-    network = UNetConfig(levels=2, filters=8)
+    network = UNet(levels=2, filters=8)
     options = compiler_options(network)
     if not options:
         pytest.skip("this XLA has no such option")
-    codec = STFTCodec(n_fft=128, hop_length=32)
+    codec = Codec(STFT(n_fft=128, hop_length=32))
     system = System(SystemConfig(sources=("a", "b"), residual="b", codec=codec, network=network))
-    optimizer = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0))
-    step = partial(train_step, system=system, loss=LossConfig(), optimizer=optimizer)
+    optimizer = SGD(learning_rate=1.0)()
+    step = partial(train_step, system=system, loss=Discriminative(), optimizer=optimizer)
     batch = make_batch(np.random.default_rng(0).standard_normal((3, 2, 4000)))
     state = init_state(system, optimizer)
     fast = jax.jit(step, compiler_options=options)

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 
 from benchmarks import sounds, sounds_list
-from jaxsep.codec import STFTCodec
+from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator
-from jaxsep.models import LSTMMaskConfig
-from jaxsep.store import load_model, save_model
+from jaxsep.hub import load_model, save_model
+from jaxsep.networks import LSTMMask
 from jaxsep.system import System, SystemConfig
-from train import audit, publish
+from train.tools import audit, publish
 
 RATE = 8000
 
@@ -81,7 +81,7 @@ def test_scores_are_summed_up_over_active_sources():
     gained = 6.0 + offset + 0.1 * rng.standard_normal((200, 5))
     scores = np.stack([gained - 7, gained], axis=1)
     scores[:50, :, 2] = np.nan
-    rows = sounds.summarise(scores, recordings)
+    rows = sounds.summarize(scores, recordings)
     assert rows["dog"]["mixtures"] == 150
     assert rows["siren"]["si_sdri"] == pytest.approx(gained[:, 1].mean(), abs=0.01)
     assert rows["siren"]["si_sdr"] == pytest.approx(gained[:, 1].mean() - 7, abs=0.01)
@@ -112,9 +112,9 @@ def test_the_oracle_scores_as_ideal_ratio_masks_do(recordings):
     bank = sounds_list.development_bank(str(recordings / "fiveclass"))
     drawn, parts = sounds_list.mixtures(bank), sounds_list.read_list(bank)[:20]
     ideal, mixture = baseline_estimator("irm"), baseline_estimator("mixture")
-    gained = np.array([sounds._score(ideal, drawn.render(p))[1] for p in parts])
+    gained = np.array([sounds._score(ideal, drawn.render(p)[:, 0])[1] for p in parts])
     assert 12 < gained.mean() < 19
-    nothing = np.array([sounds._score(mixture, drawn.render(p)) for p in parts])
+    nothing = np.array([sounds._score(mixture, drawn.render(p)[:, 0]) for p in parts])
     np.testing.assert_array_equal(nothing[:, 1], 0)
     assert -9 < nothing[:, 0].mean() < -5
 
@@ -132,7 +132,7 @@ def test_a_clip_that_is_missing_is_named(tmp_path):
 
 
 def test_a_model_is_published_with_the_scores_of_the_benchmark(tmp_path, capsys):
-    config = SystemConfig(codec=STFTCodec(64, 16), network=LSTMMaskConfig(layers=1, width=4))
+    config = SystemConfig(codec=Codec(STFT(n_fft=64, hop_length=16)), network=LSTMMask(layers=1, width=4))
     system = System(config)
     save_model(tmp_path / "sounds", system, system.init(jax.random.key(0)), info={"step": 3})
     row = {"si_sdr": 1.234, "si_sdri": 6.789, "low": 5.0, "high": 7.0, "mixtures": 200, "recordings": 3}

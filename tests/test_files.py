@@ -14,10 +14,10 @@ import soundfile
 
 from jaxsep.audio import AudioReader, AudioWriter, read_audio
 from jaxsep.cli import main
-from jaxsep.codec import STFTCodec
+from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import AudioWarning, UserError
-from jaxsep.models import LSTMMaskConfig
-from jaxsep.store import save_model
+from jaxsep.hub import save_model
+from jaxsep.networks import LSTMMask
 from jaxsep.system import System, SystemConfig
 
 RATE = 8000
@@ -31,8 +31,8 @@ def model(tmp_path_factory):
     system = System(
         SystemConfig(
             sample_rate=RATE,
-            codec=STFTCodec(n_fft=256, hop_length=64),
-            network=LSTMMaskConfig(layers=1, width=8),
+            codec=Codec(STFT(n_fft=256, hop_length=64)),
+            network=LSTMMask(layers=1, width=8),
             segment_seconds=1.0,
             overlap_seconds=0.2,
         )

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsep.models import LSTMMaskConfig, apply_network, build_network, init_network
-from jaxsep.models.recurrence import lstm_cudnn, lstm_scan, pack_cudnn
+from jaxsep.networks import LSTMMask
+from jaxsep.nn.recurrence import lstm_cudnn, lstm_scan, pack_cudnn
 
 FRAMES, BATCH, INPUTS, WIDTH = 9, 3, 5, 4
 
@@ -96,15 +96,15 @@ def test_cudnn_equals_the_scan_or_says_what_it_needs(problem):
 
 
 def network(num_sources=2, **options):
-    net = build_network(LSTMMaskConfig(layers=2, width=8, **options), num_sources, 12)
-    return net, init_network(net, jax.random.key(0), jnp.zeros((1, 1, 12, 5)))
+    net = LSTMMask(layers=2, width=8, **options).build(sources=num_sources, channels=1, bins=12)
+    return net, net.init(jax.random.key(0), jnp.zeros((1, 1, 12, 5)))
 
 
 @pytest.mark.parametrize("num_sources", [1, 2, 5])
 def test_network_has_one_output_per_source(rng, num_sources):
     net, variables = network(num_sources)
-    y, _ = apply_network(net, variables, jnp.asarray(rng.standard_normal((3, 1, 12, 20)), jnp.float32))
-    assert y.shape == (3, num_sources, 12, 20)
+    y, _ = net.apply(variables, jnp.asarray(rng.standard_normal((3, 1, 12, 20)), jnp.float32))
+    assert y.shape == (3, num_sources, 1, 12, 20)
     assert y.min() >= 0
 
 
@@ -114,25 +114,23 @@ def test_network_is_causal_as_it_says(rng, bidirectional):
     x = rng.standard_normal((1, 1, 12, 20)).astype(np.float32)
     later = x.copy()
     later[..., 15:] += 1
-    same = np.array_equal(
-        apply_network(net, variables, x)[0][..., :15], apply_network(net, variables, later)[0][..., :15]
-    )
-    assert same == net.config.causal
+    same = np.array_equal(net.apply(variables, x)[0][..., :15], net.apply(variables, later)[0][..., :15])
+    assert same == net.module.config.causal
 
 
 def test_dropout_of_an_example_does_not_depend_on_its_batch(rng):
     net, variables = network(dropout=0.5)
     x = rng.standard_normal((4, 1, 12, 6)).astype(np.float32)
     keys = jax.random.split(jax.random.key(1), 4)
-    whole, _ = apply_network(net, variables, x, train=True, key=keys)
-    part, _ = apply_network(net, variables, x[2:], train=True, key=keys[2:])
+    whole, _ = net.apply(variables, x, train=True, key=keys)
+    part, _ = net.apply(variables, x[2:], train=True, key=keys[2:])
     np.testing.assert_allclose(whole[2:], part, atol=1e-6)
-    assert not np.allclose(whole, apply_network(net, variables, x)[0])
+    assert not np.allclose(whole, net.apply(variables, x)[0])
     with pytest.raises(ValueError, match="dropout at rate=0.5"):
-        apply_network(net, variables, x, train=True)
+        net.apply(variables, x, train=True)
 
 
 def test_the_published_width_has_the_published_size():
-    net = build_network(LSTMMaskConfig(), 2, 513)
-    shapes = jax.eval_shape(lambda: init_network(net, jax.random.key(0), jnp.zeros((1, 1, 513, 2))))
+    net = LSTMMask().build(sources=2, channels=1, bins=513)
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 1, 513, 2))))
     assert 23.0e6 < sum(np.prod(s.shape) for s in jax.tree.leaves(shapes)) < 24.5e6

@@ -1,7 +1,6 @@
 """Each network equals a plain one with the same weights, at any size, and is what it says."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,44 +9,30 @@ import pytest
 from jax import export
 from jax.test_util import check_grads
 
-from jaxsep.config import from_dict, to_dict
-from jaxsep.models import (
-    NETWORKS,
-    CNNAutoencoderConfig,
-    FeedForwardConfig,
-    LSTMMaskConfig,
-    MaskEstimationConfig,
-    NetworkConfig,
-    UNetConfig,
-    WaveUNetConfig,
-    apply_network,
-    build_network,
-    init_network,
-)
-from jaxsep.models.convolution import conv, conv_time, conv_time_transposed
-from jaxsep.models.long_convolution import worthwhile
+from jaxsep.networks import CNNAutoencoder, FeedForward, LSTMMask, MaskEstimation, UNet, WaveUNet
+from jaxsep.nn.convolution import conv, conv_time, conv_time_transposed
+from jaxsep.nn.long_convolution import worthwhile
+from jaxsep.parts import Network, from_dict, to_dict
 
 SMALL = {
-    "lstm_mask": LSTMMaskConfig(layers=1, width=6),
-    "unet": UNetConfig(levels=2, filters=2),
-    "cnn_autoencoder": CNNAutoencoderConfig(
-        frames=20, frequency_filters=3, time_filters=4, time_kernel=7, width=5
-    ),
-    "feed_forward": FeedForwardConfig(layers=(7, 5), context=2),
-    "mask_estimation": MaskEstimationConfig(layers=(7,), context=1),
-    "wave_unet": WaveUNetConfig(levels=3, filters=2, down_kernel=5, up_kernel=3),
+    "lstm_mask": LSTMMask(layers=1, width=6),
+    "unet": UNet(levels=2, filters=2),
+    "cnn_autoencoder": CNNAutoencoder(frames=20, frequency_filters=3, time_filters=4, time_kernel=7, width=5),
+    "feed_forward": FeedForward(layers=(7, 5), context=2),
+    "mask_estimation": MaskEstimation(layers=(7,), context=1),
+    "wave_unet": WaveUNet(levels=3, filters=2, down_kernel=5, up_kernel=3),
 }
 
 
 def made(config, shape, num_sources=2):
     """A network, its variables with nothing at zero, and a jitted call."""
-    net = build_network(config, num_sources, shape[-2])
-    variables = jax.jit(partial(init_network, net))(jax.random.key(0), jnp.zeros(shape))
+    net = config.build(sources=num_sources, channels=1, bins=shape[-2])
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape))
     leaves, structure = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     leaves = [a + 0.2 * jax.random.uniform(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
     variables = jax.tree.unflatten(structure, leaves)
-    return variables, lambda x: jax.jit(partial(apply_network, net))(variables, x)[0]
+    return variables, lambda x: jax.jit(net.apply)(variables, x)[0][:, :, 0]
 
 
 def wide(variables):
@@ -96,7 +81,7 @@ def test_long_convolutions_are_those_of_short_ones(rng, monkeypatch, time):
         return [jax.jit(lambda x, k, f=f: everything(f, x, k)) for f, _, _ in cases]
 
     plain = [run(x, k) for run, (_, x, k) in zip(programs(), cases, strict=True)]
-    monkeypatch.setattr("jaxsep.models.convolution.worthwhile", lambda *_: True)
+    monkeypatch.setattr("jaxsep.nn.convolution.worthwhile", lambda *_: True)
     for run, (_, x, k), expected in zip(programs(), cases, plain, strict=True):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), run(x, k), expected)
         if jax.default_backend() == "cpu":
@@ -167,8 +152,8 @@ def test_cnn_autoencoder_equals_a_plain_one(rng, options, channels):
 
 def test_cnn_autoencoder_has_the_published_size():
     shape = (1, 1, 257, 517)
-    net = build_network(CNNAutoencoderConfig(), 5, 257)
-    shapes = jax.eval_shape(lambda: init_network(net, jax.random.key(0), jnp.zeros(shape)))["params"]
+    net = CNNAutoencoder().build(sources=5, channels=1, bins=257)
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape)))["params"]
     assert shapes["dense"]["kernel"].shape == (11040, 128)
     assert sum(int(np.prod(s.shape)) for s in jax.tree.leaves(shapes)) == 9_961_483
 
@@ -192,8 +177,8 @@ def test_feed_forward_equals_a_plain_one(rng):
 
 
 def test_feed_forward_has_the_layers_of_its_source():
-    net = build_network(FeedForwardConfig(), 2, 1024)
-    shapes = jax.eval_shape(lambda: init_network(net, jax.random.key(0), jnp.zeros((1, 1, 1024, 3))))
+    net = FeedForward().build(sources=2, channels=1, bins=1024)
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 1, 1024, 3))))
     kernels = {name: v["kernel"].shape for name, v in shapes["params"].items() if "kernel" in v}
     assert kernels == {"dense_0": (1024, 1024), "dense_1": (1024, 512), "outputs": (512, 2048)}
 
@@ -230,9 +215,9 @@ def test_wave_unet_equals_a_plain_one(rng, difference):
 
 @pytest.mark.slow
 def test_wave_unet_begins_far_from_where_tanh_saturates(rng):
-    net = build_network(WaveUNetConfig(levels=5, filters=24, activation="linear"), 2, 1)
+    net = WaveUNet(levels=5, filters=24, activation="linear").build(sources=2, channels=1, bins=1)
     x = rng.uniform(-1, 1, (1, 1, 4096)).astype(np.float32)
-    y = apply_network(net, init_network(net, jax.random.key(0), x), x)[0]
+    y = net.apply(net.init(jax.random.key(0), x), x)[0][:, :, 0]
     assert 1e-3 < np.abs(y[:, 0]).max() < 0.5
 
 
@@ -270,17 +255,17 @@ def test_a_network_is_causal_as_it_says(rng, name, options):
 @pytest.mark.slow
 def test_lstm_takes_any_layers_and_widths(rng):
     for layers, width, bidirectional in ((1, 1, False), (3, 5, True)):
-        config = LSTMMaskConfig(layers=layers, width=width, bidirectional=bidirectional, activation="linear")
+        config = LSTMMask(layers=layers, width=width, bidirectional=bidirectional, activation="linear")
         _, call = made(config, (1, 2, 4, 5), num_sources=4)
         assert call(rng.standard_normal((1, 2, 4, 5)).astype(np.float32)).shape == (1, 4, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    network: NetworkConfig = LSTMMaskConfig()
+    network: Network = LSTMMask()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_config_comes_back_from_its_dictionary(name):
     config = SMALL[name]
     assert from_dict(Holder, {"network": to_dict(config)}).network == config
@@ -289,9 +274,10 @@ def test_a_config_comes_back_from_its_dictionary(name):
         from_dict(Holder, {"network": {"name": name, "magic": 1}})
 
 
-def test_an_unknown_network_is_refused_and_a_nameless_one_is_the_first():
-    assert from_dict(Holder, {"network": {"width": 3}}).network == LSTMMaskConfig(width=3)
-    for name in ("magic", 7, ["unet"], None):
+def test_an_unknown_network_is_refused_and_a_nameless_one_is_the_default():
+    assert from_dict(Holder, {"network": {"width": 3}}).network == LSTMMask(width=3)
+    assert from_dict(Holder, {"network": "unet"}).network == UNet()
+    for name in ("magic", 7, ["unet"]):
         with pytest.raises(ValueError, match=r"network\.name="):
             from_dict(Holder, {"network": {"name": name}})
 
@@ -299,16 +285,16 @@ def test_an_unknown_network_is_refused_and_a_nameless_one_is_the_first():
 @pytest.mark.parametrize(
     ("make", "part"),
     [
-        (lambda: CNNAutoencoderConfig(frames=259, time_kernel=350), "time_kernel=350: .* frames=259"),
-        (lambda: CNNAutoencoderConfig(width=0), "width=0"),
-        (lambda: CNNAutoencoderConfig(frequency_kernel=-1), "frequency_kernel=-1"),
-        (lambda: CNNAutoencoderConfig(frequency_kernel=513).check(5, 257), "frequency_kernel=513: .* 257"),
-        (lambda: FeedForwardConfig(layers=()), "layers="),
-        (lambda: FeedForwardConfig(context=-1), "context=-1"),
-        (lambda: MaskEstimationConfig(dropout=1.0), "dropout=1.0"),
-        (lambda: WaveUNetConfig(levels=40), "levels=40"),
-        (lambda: WaveUNetConfig(up_kernel=4), "up_kernel=4"),
-        (lambda: WaveUNetConfig().check(1, 1), "two sources"),
+        (lambda: CNNAutoencoder(frames=259, time_kernel=350), "time_kernel=350: .* frames=259"),
+        (lambda: CNNAutoencoder(width=0), "width=0"),
+        (lambda: CNNAutoencoder(frequency_kernel=-1), "frequency_kernel=-1"),
+        (lambda: CNNAutoencoder(frequency_kernel=513).check(5, 257), "frequency_kernel=513: .* 257"),
+        (lambda: FeedForward(layers=()), "layers="),
+        (lambda: FeedForward(context=-1), "context=-1"),
+        (lambda: MaskEstimation(dropout=1.0), "dropout=1.0"),
+        (lambda: WaveUNet(levels=40), "levels=40"),
+        (lambda: WaveUNet(up_kernel=4), "up_kernel=4"),
+        (lambda: WaveUNet().check(1, 1), "two sources"),
     ],
 )
 def test_impossible_options_are_refused(make, part):

@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_python_blocks_run():
     names: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["stems"].shape == (4, 2, 16000)

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsep.augment import augment
-from jaxsep.config import to_dict
 from jaxsep.errors import UserError
+from jaxsep.parts import to_dict
 from jaxsep.system import SystemConfig
-from train import render, tracks
-from train.bank import build_bank
-from train.batches import make_examples, make_validation, section_starts
 from train.config import DataConfig, TrainConfig, load_config
-from train.recipes import find_tracks
+from train.data.bank import build_bank
+from train.data.excerpts import section_starts
+from train.data.recipes import SongFolders, TwoFolders, find_tracks
+from train.tools import render, tracks
 
 RATE = 4000
 
@@ -48,17 +48,26 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def drums(songs, cache):
     return DataConfig(
-        recipe="song_folders",
+        SongFolders(
+            files={"drums": ("drums.*",), "rest": ("bass.*", "voice.*")},
+            remix=0.0,
+            circular=False,
+            skip_seconds=3.0,
+            sections=4,
+        ),
         train=str(songs),
         valid=str(songs),
-        files={"drums": ("drums.*",), "rest": ("bass.*", "voice.*")},
         seconds=1.0,
-        remix=0.0,
-        circular=False,
-        skip_seconds=3.0,
-        sections=4,
         cache=cache,
     )
+
+
+def with_recipe(config, **options):
+    return replace(config, recipe=replace(config.recipe, **options))
+
+
+def make_examples(bank, config, *rest):
+    return config.recipe.examples(config, bank, *rest)
 
 
 def bank(config, part="train", sources=("drums", "rest")):
@@ -70,10 +79,10 @@ def test_sections_start_evenly_behind_the_intro(drums):
     starts = {row["start"] for i in range(200) for row in examples.describe(i)}
     assert starts == {3.0, 4.333, 5.667, 7.0}
     for i in range(20):
-        drum, rest = examples[i]["sources"]
+        drum, rest = examples[i]["sources"][:, 0]
         assert drum[0] / 0.5 * 8 >= 3.0
         np.testing.assert_allclose(0.75 * drum, rest, atol=1e-6)  # bass + voice, at the same time
-    anywhere = make_examples(bank(drums), replace(drums, sections=0), ("drums", "rest"), 0, RATE, 200)
+    anywhere = make_examples(bank(drums), with_recipe(drums, sections=0), ("drums", "rest"), 0, RATE, 200)
     starts = [row["start"] for i in range(200) for row in anywhere.describe(i)]
     assert min(starts) >= 3.0
     assert max(starts) <= 7.0
@@ -92,7 +101,7 @@ def test_sections_fit_and_skip_the_intro_where_it_is_possible(length, excerpt, s
 
 
 def test_songs_too_short_for_the_intro_are_read_from_as_late_as_fits(drums):
-    config = replace(drums, skip_seconds=30.0)
+    config = with_recipe(drums, skip_seconds=30.0)
     examples = make_examples(bank(config), config, ("drums", "rest"), 0, RATE, 10)
     assert {row["start"] for i in range(10) for row in examples.describe(i)} == {7.0}
 
@@ -132,19 +141,17 @@ def duo(tmp_path_factory):
 
 
 def test_two_folders_are_mixed_pairwise(duo, cache):
-    config = DataConfig(
-        recipe="two_folders", train=str(duo), valid=str(duo), files={"piano": ("keys/*",)}, cache=cache
-    )
+    config = DataConfig(TwoFolders(files={"piano": ("keys/*",)}), train=str(duo), valid=str(duo), cache=cache)
     sources = ("piano", "violin")
     examples = make_examples(bank(config, sources=sources), config, sources, 0, RATE, 300)
     pairs = {tuple(row["clip"] for row in examples.describe(i)) for i in range(300)}
     assert {len(pair) for pair in pairs} == {2}
     assert all(a.startswith("keys/") and b.startswith("violin/") for a, b in pairs)
     assert len(pairs) > 60  # of 144
-    peaks = [np.argmax(np.abs(np.fft.rfft(x))) for x in examples[0]["sources"]]
+    peaks = [np.argmax(np.abs(np.fft.rfft(x))) for x in examples[0]["sources"][:, 0]]
     np.testing.assert_allclose(peaks, [0.5 / np.pi * RATE / 2, 1.0 / np.pi * RATE / 2], atol=1)
-    valid = make_validation(bank(config, "valid", sources), config, sources)
-    assert valid.track(0).shape == (2, 4 * RATE)
+    valid = config.recipe.validation(config, bank(config, "valid", sources), sources)
+    assert valid.track(0).shape == (2, 1, 4 * RATE)
     with pytest.raises(UserError, match="expected two sources, not piano, violin, flute"):
         bank(config, sources=("piano", "violin", "flute"))
 
@@ -175,7 +182,7 @@ def test_rendered_examples_are_those_of_training(saved, tmp_path, capsys):
     change = jax.jit(partial(augment, config.augment, length=length))
     for i in range(7):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), i // 3), i % 3)
-        expected = np.asarray(change(jax.random.split(key)[0], examples[i]["sources"]))
+        expected = np.asarray(change(jax.random.split(key)[0], examples[i]["sources"][:, 0]))
         mixture, rate = soundfile.read(out / "mixtures" / f"{i:06d}.wav", dtype="float32")
         stems = [
             soundfile.read(out / "sources" / f"{i:06d}" / f"{s}.wav", dtype="float32")[0]
@@ -231,7 +238,7 @@ def test_the_table_of_tracks_says_files_and_sections(saved, tmp_path, capsys):
 )
 def test_real_songs_are_split_as_their_manifest_says(recordings, folder, files, cache):
     where = str(recordings / folder)
-    config = DataConfig(recipe="song_folders", train=where, valid=where, files=files, cache=cache)
+    config = DataConfig(SongFolders(files=files), train=where, valid=where, cache=cache)
     with open(Path(where) / "manifest.csv", newline="") as file:
         stated = {row["source_id"]: row["split"] for row in csv.DictReader(file)}
     for part, split in (("train", "train"), ("valid", "dev")):
@@ -241,7 +248,7 @@ def test_real_songs_are_split_as_their_manifest_says(recordings, folder, files, 
 
 def test_real_instruments_are_mixed_pairwise(recordings, cache):
     where = str(recordings / "solo_instruments")
-    config = DataConfig(recipe="two_folders", train=where, valid=where, cache=cache)
+    config = DataConfig(TwoFolders(), train=where, valid=where, cache=cache)
     sources = ("violin", "cello")
     examples = make_examples(bank(config, sources=sources), config, sources, 0, RATE, 5)
     assert np.isfinite(examples[4]["sources"]).all()

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsep.audio import Resampler
-from jaxsep.codec import STFTCodec
+from jaxsep.codecs import STFT, Codec
 from jaxsep.export import export_stream
 from jaxsep.inference import init_carry, separate_long, stream_step
 from jaxsep.metrics import si_sdr
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.networks import LSTMMask
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
 
@@ -22,8 +22,8 @@ from jaxsep.system import System, SystemConfig
 def separator():
     config = SystemConfig(
         sample_rate=8000,
-        codec=STFTCodec(n_fft=256, hop_length=64),
-        network=LSTMMaskConfig(layers=1, width=16),
+        codec=Codec(STFT(n_fft=256, hop_length=64)),
+        network=LSTMMask(layers=1, width=16),
         segment_seconds=1.0,
         overlap_seconds=0.2,
     )

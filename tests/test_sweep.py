@@ -13,17 +13,18 @@ import soundfile
 import yaml
 
 import train.log
-import train.loop
-from jaxsep.codec import STFTCodec
-from jaxsep.config import to_dict
+import train.run
+from jaxsep.codecs import STFT, Codec, Log
 from jaxsep.errors import UserError
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.losses import SNR, Discriminative
+from jaxsep.networks import LSTMMask
+from jaxsep.optimizers import SGD, AdamW, Cosine
+from jaxsep.parts import to_dict
 from jaxsep.separator import Separator
 from jaxsep.system import SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig
-from train import sweep
 from train.config import DataConfig, TrainConfig
-from train.recipes import find_part
+from train.data.recipes import StereoPairs, find_part
+from train.tools import sweep
 
 RATE = 4000
 
@@ -48,20 +49,20 @@ def config(songs, tmp_path):
             sources=("high", "low"),
             residual="low",
             sample_rate=RATE,
-            codec=STFTCodec(n_fft=128, hop_length=64, scale="log"),
-            network=LSTMMaskConfig(layers=1, width=8),
+            codec=Codec(STFT(n_fft=128, hop_length=64), scale=Log()),
+            network=LSTMMask(layers=1, width=8),
             segment_seconds=2.1,
             overlap_seconds=0.1,
         ),
         data=DataConfig(
+            StereoPairs(channels=("low", "high")),
             train=str(songs),
             valid=str(songs),
-            channels=("low", "high"),
             seconds=0.5,
             cache=str(tmp_path / "c"),
         ),
-        loss=LossConfig("snr"),
-        optimizer=OptimizerConfig("adamw", 0.01, schedule="cosine", clip_norm=1.0),
+        loss=SNR(),
+        optimizer=AdamW(learning_rate=0.01, clip_norm=1.0, schedule=Cosine()),
         steps=6,
         batch_size=4,
         ema_decay=0.9,
@@ -88,11 +89,11 @@ def losses(folder):
 def test_a_grid_runs_what_can_be_refuses_what_cannot_and_goes_on(config, tmp_path, capsys):
     path, out = tmp_path / "config.yaml", tmp_path / "sweep"
     path.write_text(yaml.safe_dump(to_dict(config)))
-    grid = ["--grid", "system.codec.hop_length=64,100", "--grid", "optimizer.learning_rate=1e-2"]
+    grid = ["--grid", "system.codec.transform.hop_length=64,100", "--grid", "optimizer.learning_rate=1e-2"]
     command = [str(path), *grid, "-o", str(out), "--", "--steps", "3"]
     assert sweep.main(command) == 0
     said = capsys.readouterr()
-    assert "refused {'system.codec.hop_length': 100" in said.err
+    assert "refused {'system.codec.transform.hop_length': 100" in said.err
     assert "hop_length=100: expected 1 to n_fft // 2=64" in said.out
     table = rows(out)
     assert [row["status"] for row in table] == ["done", "refused"], table
@@ -109,7 +110,7 @@ def test_a_grid_runs_what_can_be_refuses_what_cannot_and_goes_on(config, tmp_pat
 def test_a_shape_that_cannot_be_is_refused_before_anything_runs(config):
     assert sweep.why_impossible(config) == ""
     with pytest.raises(ValueError, match="gamma=2.0: has no lower bound"):
-        dataclasses.replace(config, loss=LossConfig("discriminative", gamma=2.0))
+        dataclasses.replace(config, loss=Discriminative(gamma=2.0))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monk
     for row in (table[3],):
         values = {field: yaml.safe_load(row[field]) for field in grid}
         alone = dataclasses.replace(sweep.with_values(config, values), out=str(tmp_path / row["seed"]))
-        assert train.loop.run(alone) == 0
+        assert train.run.run(alone) == 0
         theirs = out / sweep.Run(values, None, None).name
         for a, b in zip(losses(Path(alone.out)), losses(theirs), strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-3, atol=2e-3)
@@ -196,7 +197,7 @@ def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monk
 
 
 def test_runs_trained_together_are_compiled_with_the_networks_options(config, monkeypatch, tmp_path):
-    monkeypatch.setattr("train.together.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    monkeypatch.setattr("train.run.compiler_options", lambda network: {"xla_no_such_option": "1"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
         sweep.sweep(config, {"seed": [0, 1]}, 0, tmp_path / "sweep", together=True)
 
@@ -204,7 +205,7 @@ def test_runs_trained_together_are_compiled_with_the_networks_options(config, mo
 def test_a_run_gone_bad_leaves_the_others(config, tmp_path, capsys):
     config = dataclasses.replace(
         config,
-        optimizer=OptimizerConfig("sgd", 0.01),
+        optimizer=SGD(learning_rate=0.01),
         max_bad_steps=2,
         steps=6,
         log_every=1,

@@ -13,63 +13,57 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsep.augment import AugmentConfig
-from jaxsep.codec import FramesCodec, STFTCodec, WaveformCodec
-from jaxsep.losses import negative_snr
-from jaxsep.models import (
-    NETWORKS,
-    CNNAutoencoderConfig,
-    FeedForwardConfig,
-    LSTMMaskConfig,
-    MaskEstimationConfig,
-    UNetConfig,
-    WaveUNetConfig,
+from jaxsep.codecs import STFT, Codec, Direct, Frames, Inverse, MinMax, Waveform
+from jaxsep.losses import SNR, MagnitudeMSE, negative_snr
+from jaxsep.networks import (
+    CNNAutoencoder,
+    FeedForward,
+    LSTMMask,
+    MaskEstimation,
+    PerSource,
+    UNet,
+    WaveUNet,
 )
+from jaxsep.optimizers import SGD, Adam, Cosine, Exponential
+from jaxsep.parts import find, names
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import (
-    LossConfig,
-    OptimizerConfig,
-    batch_gradient,
-    eval_step,
-    example_loss,
-    init_state,
-    make_batch,
-    make_optimizer,
-    make_schedule,
-    train_step,
-)
+from jaxsep.training import batch_gradient, eval_step, example_loss, init_state, make_batch, train_step
 
 SAMPLES = 600
 
 #: A small one of each network, with batch norm and dropout where it has them, a codec, a loss.
-STFT = STFTCodec(n_fft=64, hop_length=16)
+SPECTRUM = Codec(STFT(n_fft=64, hop_length=16))
+LSTM = LSTMMask(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3)
 SMALL = {
-    "lstm_mask": (
-        LSTMMaskConfig(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3),
-        STFT,
-        "discriminative",
-    ),
-    "unet": (UNetConfig(levels=2, filters=4, dropout=0.3), STFT, "discriminative"),
+    "lstm_mask": (LSTM, SPECTRUM, "discriminative"),
+    "unet": (UNet(levels=2, filters=4, dropout=0.3), SPECTRUM, "discriminative"),
     "cnn_autoencoder": (
-        CNNAutoencoderConfig(frames=38, frequency_filters=4, time_filters=3, time_kernel=9, width=8),
-        dataclasses.replace(STFT, normalise="min_max"),
+        CNNAutoencoder(frames=38, frequency_filters=4, time_filters=3, time_kernel=9, width=8),
+        dataclasses.replace(SPECTRUM, normalizer=MinMax()),
         "feature_mse",
     ),
     "feed_forward": (
-        FeedForwardConfig(layers=(8,), context=1, input_norm=True, dropout=0.3),
-        FramesCodec(size=64),
+        FeedForward(layers=(8,), context=1, input_norm=True, dropout=0.3),
+        Codec(Frames(size=64), head=Direct(), inversion=Inverse()),
         "feature_mse",
     ),
-    "mask_estimation": (MaskEstimationConfig(layers=(8, 8)), STFT, "mask_mse"),
-    "wave_unet": (WaveUNetConfig(levels=3, filters=3), WaveformCodec(), "waveform_mse"),
+    "mask_estimation": (MaskEstimation(layers=(8, 8)), SPECTRUM, "mask_mse"),
+    "wave_unet": (
+        WaveUNet(levels=3, filters=3),
+        Codec(Waveform(), head=Direct(), inversion=Inverse()),
+        "waveform_mse",
+    ),
+    "per_source": (PerSource(LSTM), SPECTRUM, "discriminative"),
 }
 
 
-def small_system(network="lstm_mask", **options):
+def small_system(network="lstm_mask", channels=1, **options):
     small, codec, _ = SMALL[network]
     return System(
         SystemConfig(
             codec=codec,
             network=dataclasses.replace(small, **options),
+            channels=channels,
             segment_seconds=0.1,
             overlap_seconds=0.015,
         )
@@ -77,13 +71,18 @@ def small_system(network="lstm_mask", **options):
 
 
 def test_every_network_is_here():
-    assert SMALL.keys() == NETWORKS.keys()
+    assert set(SMALL) == {n for n in names("network") if find("network", n).__module__.startswith("jaxsep")}
+
+
+def uneven(rng, channels):
+    """A batch of which four devices get different weights."""
+    sources = rng.standard_normal((8, 2, channels, SAMPLES)).astype(np.float32)
+    return make_batch(sources, weight=[1, 1, 0, 1, 0.5, 0, 0, 1])
 
 
 @pytest.fixture
 def batch(rng):
-    sources = rng.standard_normal((8, 2, SAMPLES)).astype(np.float32)
-    return make_batch(sources, weight=[1, 1, 0, 1, 0.5, 0, 0, 1])  # uneven over four devices
+    return uneven(rng, 1)
 
 
 def spread(function, way):
@@ -105,43 +104,49 @@ def spread(function, way):
     return lambda state, batch: mapped(state, jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), batch))
 
 
+GAMMA = {"discriminative": dict(gamma=0.3)}
+
+
 @pytest.mark.parametrize("way", ["sharded jit", "shard_map", "pmap"])
 @pytest.mark.parametrize(
-    ("network", "loss"),
+    ("network", "channels", "loss"),
     [
-        ("lstm_mask", "snr"),
-        *(pytest.param(n, SMALL[n][2], marks=[pytest.mark.slow] * (n != "unet")) for n in SMALL),
+        ("lstm_mask", 1, "snr"),
+        ("unet", 2, "discriminative"),
+        *(pytest.param(n, c, SMALL[n][2], marks=pytest.mark.slow) for n in SMALL for c in (1, 2)),
     ],
 )
-def test_gradient_is_the_same_on_four_devices(batch, way, network, loss):
-    system = small_system(network)
-    state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)
+def test_gradient_is_the_same_on_four_devices(rng, way, network, channels, loss):
+    batch = uneven(rng, channels)
+    system = small_system(network, channels)
+    state = init_state(system, SGD()(), seed=3)
     gradient = partial(
         batch_gradient,
         system=system,
-        loss=LossConfig(loss, gamma=0.3),
+        loss=find("loss", loss)(**GAMMA.get(loss, {})),
         augmentation=AugmentConfig(gain_db=3, polarity=True, circular_shift=True),
     )
     results = [spread(gradient, w)(state, batch) for w in ("jit", way)]
     (expected, value, statistics), (found, value_4, statistics_4) = jax.device_get(results)
     expected, found = ravel_pytree(expected)[0], ravel_pytree(found)[0]
     assert np.max(np.abs(expected)) > 1e-3
-    assert np.max(np.abs(found - expected)) <= 1e-6 * np.max(np.abs(expected))
-    np.testing.assert_allclose(value_4, value, rtol=1e-6)
+    # Sums of float32 in another order: a few units in the last place, whichever processor adds them.
+    assert np.max(np.abs(found - expected)) <= 3e-6 * np.max(np.abs(expected))
+    np.testing.assert_allclose(value_4, value, rtol=3e-6)
     np.testing.assert_allclose(
-        ravel_pytree(statistics_4)[0], ravel_pytree(statistics)[0], rtol=1e-6, atol=1e-7
+        ravel_pytree(statistics_4)[0], ravel_pytree(statistics)[0], rtol=3e-6, atol=1e-7
     )
 
 
 def test_the_floor_of_a_config_reaches_the_snr(batch):
     system, sources = small_system("lstm_mask"), batch["sources"]
-    state = init_state(system, make_optimizer(OptimizerConfig("sgd")), seed=3)
+    state = init_state(system, SGD()(), seed=3)
     estimates, encoded, _ = system.forward(state.variables(), sources.sum(axis=1))
-    reference, values = sources / encoded.level[:, None, None], []
+    reference, values = sources / encoded.level[:, None, None, None], []
     for floor_db in (None, 5.0):
-        loss = LossConfig("snr", floor_db=floor_db)
+        loss = SNR(floor_db=floor_db)
         values.append(example_loss(loss, system, estimates, encoded, sources))
-        expected = negative_snr(estimates.waveforms, reference, floor_db=floor_db)
+        expected = negative_snr(estimates.waveforms[:, :, 0], reference[:, :, 0], floor_db=floor_db)
         np.testing.assert_allclose(values[-1], expected, rtol=1e-5)
     assert (values[1] > values[0] + 0.1).all()
 
@@ -150,26 +155,24 @@ def test_the_floor_of_a_config_reaches_the_snr(batch):
 def test_a_step_of_sgd_is_the_same_on_four_devices(batch, way):
     """SGD, since Adam's step does not feel a gradient that is N times too large."""
     system = small_system()
-    optimizer = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0))
+    optimizer = SGD(learning_rate=1.0)()
     state = init_state(system, optimizer, seed=3, ema=True)
-    step = partial(
-        train_step, system=system, loss=LossConfig("magnitude_mse"), optimizer=optimizer, ema_decay=0.9
-    )
+    step = partial(train_step, system=system, loss=MagnitudeMSE(), optimizer=optimizer, ema_decay=0.9)
     (one, metrics), (four, metrics_4) = jax.device_get([spread(step, w)(state, batch) for w in ("jit", way)])
     moved = ravel_pytree(one.params)[0] - ravel_pytree(state.params)[0]
     difference = ravel_pytree(four.params)[0] - ravel_pytree(one.params)[0]
     rounding = 2e-7 * np.max(np.abs(ravel_pytree(one.params)[0]))
-    assert np.max(np.abs(difference)) <= 1e-6 * np.max(np.abs(moved)) + rounding
+    assert np.max(np.abs(difference)) <= 3e-6 * np.max(np.abs(moved)) + rounding
     for name in ("loss", "grad_norm", "update_norm"):
         np.testing.assert_allclose(metrics_4[name], metrics[name], rtol=2e-6)
 
 
 def test_padding_examples_count_nothing(rng):
     system = small_system()
-    state = init_state(system, make_optimizer(OptimizerConfig("sgd")))
+    state = init_state(system, SGD()())
     sources = rng.standard_normal((3, 2, SAMPLES)).astype(np.float32)
     padded = np.concatenate([sources, np.full((2, 2, SAMPLES), 7.0, np.float32)])
-    gradient = jax.jit(partial(batch_gradient, system=system, loss=LossConfig("snr")))
+    gradient = jax.jit(partial(batch_gradient, system=system, loss=SNR()))
     a = gradient(state, make_batch(sources))
     b = gradient(state, make_batch(padded, weight=[1, 1, 1, 0, 0]))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
@@ -177,11 +180,11 @@ def test_padding_examples_count_nothing(rng):
 
 def test_gradient_equals_finite_differences(rng):
     system = small_system(dropout=0.0, input_norm=False)
-    state = init_state(system, make_optimizer(OptimizerConfig("sgd")))
+    state = init_state(system, SGD()())
     batch = make_batch(rng.standard_normal((2, 2, SAMPLES)).astype(np.float32))
     flat, restore = ravel_pytree(state.params)
     direction = jnp.asarray(rng.standard_normal(flat.shape), jnp.float32)
-    measured = jax.jit(partial(batch_gradient, system=system, loss=LossConfig("snr")))
+    measured = jax.jit(partial(batch_gradient, system=system, loss=SNR()))
 
     def loss(t):
         moved = dataclasses.replace(state, params=restore(flat + t * direction))
@@ -205,17 +208,23 @@ def test_gradient_equals_finite_differences(rng):
         ("adam", "mask_mse"),
         ("adam", "waveform_mse"),
         ("adam", "waveform_mae"),
+        ("adam", "pit"),
+        ("adam", "multi_resolution_stft"),
+        ("adam", "bss_eval"),
     ],
 )
 def test_every_loss_and_optimizer_learns(rng, optimizer, loss):
     system = small_system(dropout=0.0, layers=1)
     rate = {"sgd": 0.03, "adadelta": 1.0}.get(optimizer, 0.01)
-    rule = make_optimizer(OptimizerConfig(optimizer, rate, epsilon=1e-6, clip_norm=5.0))
+    options = {} if optimizer == "sgd" else {"epsilon": 1e-6}
+    rule = find("optimizer", optimizer)(learning_rate=rate, clip_norm=5.0, **options)()
     state = init_state(system, rule, ema=True)
     time = np.arange(SAMPLES) / 16000
     tones = np.stack([np.sin(2 * np.pi * f * time) for f in (500, 3000)])
     batch = make_batch(tones * rng.uniform(0.5, 1, (4, 2, 1)))
-    step = jax.jit(partial(train_step, system=system, loss=LossConfig(loss), optimizer=rule, ema_decay=0.9))
+    step = jax.jit(
+        partial(train_step, system=system, loss=find("loss", loss)(), optimizer=rule, ema_decay=0.9)
+    )
     history = []
     for _ in range(25):
         state, metrics = step(state, batch)
@@ -223,17 +232,17 @@ def test_every_loss_and_optimizer_learns(rng, optimizer, loss):
     assert history[-1] < history[0]
     assert int(state.step) == 25
     assert int(state.skipped) == 0
-    result = jax.jit(partial(eval_step, system=system, loss=LossConfig(loss)))(state, batch)
+    result = jax.jit(partial(eval_step, system=system, loss=find("loss", loss)()))(state, batch)
     assert float(result["weight"]) == 4
     assert np.isfinite(float(result["loss"]))
 
 
 def test_a_bad_example_is_skipped_counted_and_changes_nothing(batch):
     system = small_system()
-    rule = make_optimizer(OptimizerConfig("adam"))
+    rule = Adam()()
     state = init_state(system, rule, ema=True)
-    step = jax.jit(partial(train_step, system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.9))
-    bad = {**batch, "sources": batch["sources"].at[0, 0, 5].set(jnp.nan)}
+    step = jax.jit(partial(train_step, system=system, loss=SNR(), optimizer=rule, ema_decay=0.9))
+    bad = {**batch, "sources": batch["sources"].at[0, 0, 0, 5].set(jnp.nan)}
     after, metrics = step(state, bad)
     assert not metrics["finite"]
     assert (int(after.step), int(after.skipped)) == (1, 1)
@@ -246,9 +255,9 @@ def test_a_bad_example_is_skipped_counted_and_changes_nothing(batch):
 def test_gradients_are_clipped_and_norms_measured(batch):
     system = small_system()
     for clip, expected in ((0.0, None), (1e-3, 1e-3)):
-        rule = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0, clip_norm=clip))
+        rule = SGD(learning_rate=1.0, clip_norm=clip)()
         state = init_state(system, rule)
-        step = jax.jit(partial(train_step, system=system, loss=LossConfig("snr"), optimizer=rule))
+        step = jax.jit(partial(train_step, system=system, loss=SNR(), optimizer=rule))
         _, metrics = step(state, batch)
         assert float(metrics["update_norm"]) == pytest.approx(
             expected or float(metrics["grad_norm"]), rel=1e-4
@@ -257,17 +266,31 @@ def test_gradients_are_clipped_and_norms_measured(batch):
 
 
 def test_schedules_rise_and_fall():
-    cosine = make_schedule(OptimizerConfig(learning_rate=1.0, schedule="cosine", warmup_steps=10), 110)
+    cosine = Cosine(warmup_steps=10)(1.0, 110)
     assert [round(float(cosine(s)), 3) for s in (0, 5, 10, 60, 110)] == [0.0, 0.5, 1.0, 0.5, 0.0]
-    falling = make_schedule(OptimizerConfig(learning_rate=1.0, schedule="exponential", decay_rate=0.1), 100)
+    falling = Exponential(decay_rate=0.1)(1.0, 100)
     assert [round(float(falling(s)), 3) for s in (0, 50, 100)] == [1.0, 0.316, 0.1]
+
+
+def test_only_the_sources_chosen_are_trained(batch):
+    """One network a source: those not chosen keep their parameters and statistics."""
+    system = small_system("per_source", trained=(1,))
+    rule = SGD(learning_rate=1.0)()
+    state = init_state(system, rule)
+    step = jax.jit(partial(train_step, system=system, loss=SNR(), optimizer=rule))
+    after = step(state, batch)[0].variables()
+    for collection in ("params", "batch_stats"):
+        before, now = state.variables()[collection], after[collection]
+        jax.tree.map(np.testing.assert_array_equal, now["source_0"], before["source_0"])
+        moved = ravel_pytree(now["source_1"])[0] - ravel_pytree(before["source_1"])[0]
+        assert np.abs(moved).max() > 0
 
 
 def test_the_average_follows_the_parameters(batch):
     system = small_system()
-    rule = make_optimizer(OptimizerConfig("sgd", learning_rate=0.1))
+    rule = SGD(learning_rate=0.1)()
     state = init_state(system, rule, ema=True)
-    options = dict(system=system, loss=LossConfig("snr"), optimizer=rule, ema_decay=0.05)
+    options = dict(system=system, loss=SNR(), optimizer=rule, ema_decay=0.05)
     after, _ = jax.jit(partial(train_step, **options))(state, batch)
     now = after.variables(average=False)
     expected = jax.tree.map(lambda a, v: 0.05 * a + 0.95 * v, state.ema, now)

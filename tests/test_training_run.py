@@ -16,20 +16,23 @@ import pytest
 import soundfile
 
 import train.log
-import train.loop
+import train.run
 from jaxsep.augment import AugmentConfig
-from jaxsep.codec import STFTCodec
+from jaxsep.checkpoints import Checkpoints, run_lock
+from jaxsep.codecs import STFT, Codec, Log
 from jaxsep.errors import UserError
-from jaxsep.models import LSTMMaskConfig
+from jaxsep.losses import SNR
+from jaxsep.networks import LSTMMask
+from jaxsep.optimizers import SGD, AdamW, Cosine
 from jaxsep.separator import Separator
-from jaxsep.store import Checkpoints, run_lock
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig, init_state, make_optimizer
+from jaxsep.training import init_state
 from train.__main__ import main
-from train.bank import build_bank
-from train.batches import Excerpts, batches
 from train.config import DataConfig, TrainConfig, changed_fields, load_config
-from train.recipes import find_tracks
+from train.data.bank import build_bank
+from train.data.batches import batches
+from train.data.excerpts import Excerpts
+from train.data.recipes import SongFolders, StereoPairs, find_tracks
 from train.validate import validate
 
 ROOT = Path(__file__).parent.parent
@@ -61,21 +64,21 @@ def config(songs, tmp_path):
             sources=("high", "low"),
             residual="low",
             sample_rate=4000,
-            codec=STFTCodec(n_fft=128, hop_length=32, scale="log"),
-            network=LSTMMaskConfig(layers=1, width=8, input_norm=True, dropout=0.2, bidirectional=True),
+            codec=Codec(STFT(n_fft=128, hop_length=32), scale=Log()),
+            network=LSTMMask(layers=1, width=8, input_norm=True, dropout=0.2, bidirectional=True),
             segment_seconds=1.0,
             overlap_seconds=0.1,
         ),
         data=DataConfig(
+            StereoPairs(channels=("low", "high")),
             train=str(songs),
             valid=str(songs),
-            channels=("low", "high"),
             seconds=0.5,
             cache=str(tmp_path / "cache"),
         ),
-        loss=LossConfig("snr"),
+        loss=SNR(),
         augment=AugmentConfig(gain_db=2.0, speed_semitones=1.0, polarity=True),
-        optimizer=OptimizerConfig("adamw", 0.01, schedule="cosine", clip_norm=5.0),
+        optimizer=AdamW(learning_rate=0.01, clip_norm=5.0, schedule=Cosine()),
         out=str(tmp_path / "run"),
         steps=STEPS,
         batch_size=4,
@@ -89,8 +92,8 @@ def config(songs, tmp_path):
 
 def test_validation_leaves_out_what_is_silent_but_for_rounding(config, rng):
     system = System(config.system)
-    variables = init_state(system, make_optimizer(config.optimizer, 1), 0).variables()
-    tracks = rng.standard_normal((2, 2, 4000)).astype(np.float32)
+    variables = init_state(system, config.optimizer(1), 0).variables()
+    tracks = rng.standard_normal((2, 2, 1, 4000)).astype(np.float32)
     tracks[1, 0] *= 1e-6
 
     def recordings(*chosen):
@@ -109,7 +112,7 @@ def test_validation_leaves_out_what_is_silent_but_for_rounding(config, rng):
 def final_state(config, step=STEPS):
     system = System(config.system)
     checkpoints = Checkpoints(config.out)
-    like = init_state(system, make_optimizer(config.optimizer, config.steps), config.seed, ema=True)
+    like = init_state(system, config.optimizer(config.steps), config.seed, ema=True)
     return jax.device_get(checkpoints.state(step, like))
 
 
@@ -118,13 +121,13 @@ def identical(a, b):
 
 
 def test_a_run_is_compiled_with_the_networks_options(config, monkeypatch):
-    monkeypatch.setattr("train.loop.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    monkeypatch.setattr("train.run.compiler_options", lambda network: {"xla_no_such_option": "1"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
-        train.loop.run(dataclasses.replace(config, steps=1))
+        train.run.run(dataclasses.replace(config, steps=1))
 
 
 def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
-    assert train.loop.run(dataclasses.replace(config, steps=40)) == 0
+    assert train.run.run(dataclasses.replace(config, steps=40)) == 0
     rows = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < losses[0]
@@ -143,7 +146,7 @@ def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
 @pytest.mark.parametrize("stops", [pytest.param((1,), marks=pytest.mark.slow), (6, 12), (5, 8)])
 def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_path, stops):
     """SIGTERM after the given steps; each time the same command goes on."""
-    train.loop.run(config)
+    train.run.run(config)
     broken = dataclasses.replace(config, out=str(tmp_path / "broken"))
     note = train.log.Log.step
     for stop in stops:
@@ -154,9 +157,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_pat
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(train.log.Log, "step", step)
-        assert train.loop.run(broken) == 128 + signal.SIGTERM
+        assert train.run.run(broken) == 128 + signal.SIGTERM
     monkeypatch.setattr(train.log.Log, "step", note)
-    assert train.loop.run(broken) == 0
+    assert train.run.run(broken) == 0
     assert identical(final_state(config), final_state(broken))
     logs = [(Path(c.out) / "log.jsonl").read_text().splitlines() for c in (config, broken)]
     for name in ("model.safetensors", "config.json"):
@@ -168,7 +171,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_pat
 
 KILL = """
 import dataclasses, os, pickle, signal, sys
-import train.log, train.loop
+import train.log, train.run
 config, stop = pickle.load(open(sys.argv[1], "rb")), int(sys.argv[2])
 note = train.log.Log.step
 def step(self, number, *rest):
@@ -176,7 +179,7 @@ def step(self, number, *rest):
     if number == stop:
         os.kill(os.getpid(), signal.SIGKILL)
 train.log.Log.step = step
-sys.exit(train.loop.run(config))
+sys.exit(train.run.run(config))
 """
 
 
@@ -221,7 +224,7 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_bits(config, tmp_pat
     "damage", ["flip", pytest.param("truncate", marks=pytest.mark.slow), "delete", "sums"]
 )
 def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
-    train.loop.run(config)
+    train.run.run(config)
     expected = final_state(config)
     newest = Path(config.out) / "checkpoints" / str(STEPS)
     victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -237,7 +240,7 @@ def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
         victim.unlink()
     (newest.parent / "99").mkdir()  # an empty step folder, as a crash leaves
     capsys.readouterr()
-    assert train.loop.run(config) == 0
+    assert train.run.run(config) == 0
     said = capsys.readouterr().err
     assert f"checkpoint {STEPS} is damaged" in said
     assert "resuming at step 8" in said
@@ -245,63 +248,63 @@ def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
 
 
 def test_another_config_is_refused_unless_allowed(config):
-    train.loop.run(dataclasses.replace(config, steps=4))
+    train.run.run(dataclasses.replace(config, steps=4))
     other = dataclasses.replace(config, steps=4, seed=7, batch_size=8)
     before = (Path(config.out) / "config.json").read_text()
     with pytest.raises(UserError, match="batch_size: 4 -> 8; seed: 0 -> 7"):
-        train.loop.run(other)
+        train.run.run(other)
     assert (Path(config.out) / "config.json").read_text() == before
-    assert train.loop.run(dataclasses.replace(other, allow_changes=True)) == 0
+    assert train.run.run(dataclasses.replace(other, allow_changes=True)) == 0
     assert changed_fields({"data": {"cache": "a", "remix": 0}}, {"data": {"cache": "b", "remix": 0}}) == []
 
 
 def test_a_second_trainer_is_refused(config):
     with run_lock(config.out), pytest.raises(UserError, match="another process"):
-        train.loop.run(config)
+        train.run.run(config)
 
 
 @pytest.mark.parametrize("rate", [1e25, 1e30, 1e38])
 def test_a_run_gone_bad_stops_and_names_the_steps(config, rate):
     """Whether the loss still looks finite or not: a ratio mask of infinite outputs is one half."""
     bad = dataclasses.replace(
-        config, optimizer=OptimizerConfig("sgd", rate), max_bad_steps=3, steps=30, valid_every=100
+        config, optimizer=SGD(learning_rate=rate), max_bad_steps=3, steps=30, valid_every=100
     )
     with pytest.raises(UserError, match=r"not finite in steps \d+ to \d+; the last good step is \d+; .*song"):
-        train.loop.run(bad)
+        train.run.run(bad)
     assert not (Path(config.out) / "best").exists()
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_a_model_that_is_not_finite_has_no_score(config, rng, value):
     system = System(config.system)
-    variables = init_state(system, make_optimizer(config.optimizer, 1), 0).variables()
+    variables = init_state(system, config.optimizer(1), 0).variables()
     variables["params"]["heads"]["bias"] = variables["params"]["heads"]["bias"].at[0].set(value)
     with pytest.raises(UserError, match="not finite"):
         validate(system, variables, SimpleNamespace(names=[], lengths=np.zeros(0)))
 
 
 def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):
-    train.loop.run(dataclasses.replace(config, steps=6))
+    train.run.run(dataclasses.replace(config, steps=6))
     tuned = dataclasses.replace(config, steps=1, init_from=config.out, out=str(tmp_path / "tuned"))
-    assert train.loop.run(tuned) == 0
+    assert train.run.run(tuned) == 0
     assert "starting from the weights" in capsys.readouterr().err
     other = dataclasses.replace(config.system, sources=("low", "high"))
     with pytest.raises(UserError, match="its sources are high, low"):
-        train.loop.run(dataclasses.replace(tuned, out=str(tmp_path / "swapped"), system=other))
+        train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "swapped"), system=other))
     less = dataclasses.replace(config.system, network=dataclasses.replace(config.system.network, dropout=0.1))
-    assert train.loop.run(dataclasses.replace(tuned, out=str(tmp_path / "less"), system=less)) == 0
+    assert train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "less"), system=less)) == 0
     wider = dataclasses.replace(tuned, out=str(tmp_path / "wider"))
     network = dataclasses.replace(config.system.network, width=9)
     wider = dataclasses.replace(wider, system=dataclasses.replace(config.system, network=network))
     with pytest.raises(UserError, match="another network"):
-        train.loop.run(wider)
+        train.run.run(wider)
 
 
 def excerpts(config, seed=0, count=40, **data):
-    options = dataclasses.replace(config.data, **data)
+    options = dataclasses.replace(config.data, recipe=dataclasses.replace(config.data.recipe, **data))
     tracks = find_tracks(options, Path(options.train), config.system.sources)
     bank = build_bank(tracks, 4000, options.cache)
-    return Excerpts(bank, options, seed, 1000, count)
+    return Excerpts(bank, options.recipe, seed, 1000, count)
 
 
 def test_a_batch_is_a_function_of_seed_and_step(config, monkeypatch):
@@ -330,7 +333,7 @@ def test_excerpts_are_what_the_files_hold(config, songs):
         track = example["track"][0]
         audio, _ = soundfile.read(songs / f"{source.bank.names[track]}.wav", dtype="float32")
         both = audio[:, ::-1].T  # channels are (low, high), sources (high, low)
-        starts = [s for s in range(7001) if np.array_equal(both[:, s : s + 1000], example["sources"])]
+        starts = [s for s in range(7001) if np.array_equal(both[:, s : s + 1000], example["sources"][:, 0])]
         assert len(starts) >= 1
     remixed = excerpts(config, remix=1.0)
     assert any(len(set(remixed[i]["track"])) == 2 for i in range(10))
@@ -345,11 +348,11 @@ def test_song_folders_sum_the_files_of_a_source(tmp_path, rng):
     (tmp_path / "half").mkdir()
     soundfile.write(tmp_path / "half" / "drums.wav", audio[0], 4000)
     files = {"drums": ("drums.*",), "rest": ("bass.*", "other.*")}
-    options = DataConfig("song_folders", files=files, cache=str(tmp_path / "cache"))
+    options = DataConfig(SongFolders(files=files), cache=str(tmp_path / "cache"))
     tracks = find_tracks(options, tmp_path, ("drums", "rest"))
     assert [t.name for t in tracks] == ["one", "two"]
     bank = build_bank(tracks, 4000, options.cache)
-    np.testing.assert_allclose(bank.track(1), [audio[0], audio[1] + audio[2]], atol=1e-6)
+    np.testing.assert_allclose(bank.track(1)[:, 0], [audio[0], audio[1] + audio[2]], atol=1e-6)
     assert isinstance(bank.audio, np.memmap)
     with pytest.raises(UserError, match="lacks patterns for the source bass"):
         find_tracks(options, tmp_path, ("bass",))
@@ -376,11 +379,11 @@ def test_what_is_missing_is_said_plainly(arguments, part, monkeypatch, capsys, t
     [
         ("stepz: 3", "config.stepz: unknown"),
         ("log_every: 0", "log_every=0"),
-        ("data: {remix: 7.0}", "remix=7.0"),
+        ("data: {recipe: {remix: 7.0}}", "remix=7.0"),
         ("steps: many", "config.steps='many': expected int"),
         ("system: {network: {name: magic}}", "config.system.network.name='magic'"),
-        ("system: {codec: {n_fft: -4}}", "n_fft=-4"),
-        ("system: {codec: {n_fft: 1000000000}}", "n_fft=1000000000"),
+        ("system: {codec: {transform: {n_fft: -4}}}", "n_fft=-4"),
+        ("system: {codec: {transform: {n_fft: 1000000000}}}", "n_fft=1000000000"),
         ("system: {sources: [a/b], residual: a/b}", "a/b"),
         ("loss: !!python/object/apply:os.system ['true']", "not plain YAML"),
         ("[" * 5000, "not plain YAML"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from jaxsep.models import UNetConfig, apply_network, build_network, init_network
-from jaxsep.models.convolution import conv, conv_down, conv_up
+from jaxsep.networks import UNet
+from jaxsep.nn.convolution import conv, conv_down, conv_up
 
 
 def plain(x, kernel, way):
@@ -137,7 +137,7 @@ def torch_unet(torch, config, num_sources, variables):
 
 def random_variables(net, shape):
     """Fresh parameters, and statistics that are not those of an identity."""
-    variables = jax.jit(partial(init_network, net))(jax.random.key(0), jnp.zeros(shape))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros(shape))
     leaves, structure = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     leaves = [a + 0.3 * jax.random.uniform(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
@@ -158,29 +158,30 @@ def random_variables(net, shape):
 def test_network_equals_pytorch(rng, options):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.set_num_threads(1)
-    config = UNetConfig(filters=4, **options)
-    net = build_network(config, 2, 16)
+    config = UNet(filters=4, **options)
+    net = config.build(sources=2, channels=1, bins=16)
     variables = random_variables(net, (1, 1, 16, 24))
     x = rng.standard_normal((2, 1, 16, 24)).astype(np.float32)
-    y, _ = jax.jit(partial(apply_network, net))(variables, x)
-    np.testing.assert_allclose(y, torch_unet(torch, config, 2, variables)(x), atol=1e-5)
+    y, _ = jax.jit(net.apply)(variables, x)
+    np.testing.assert_allclose(y, torch_unet(torch, config, 2, variables)(x)[:, :, None], atol=1e-5)
 
 
 @pytest.mark.parametrize("bins", [1, 17, 20, 33])
 @pytest.mark.parametrize("frames", [1, 21])
 @pytest.mark.parametrize("resample", ["stride", "pool"])
 def test_any_size_comes_out_as_it_went_in(rng, bins, frames, resample):
-    net = build_network(UNetConfig(levels=2, filters=2, resample=resample, input_norm=True), 3, bins)
+    unet = UNet(levels=2, filters=2, resample=resample, input_norm=True)
+    net = unet.build(sources=3, channels=1, bins=bins)
     x = rng.standard_normal((2, 2, bins, frames)).astype(np.float32)
-    variables = jax.jit(partial(init_network, net))(jax.random.key(0), x)
-    y, _ = jax.jit(partial(apply_network, net))(variables, x)
-    assert y.shape == (2, 3, bins, frames)
+    variables = jax.jit(net.init)(jax.random.key(0), x)
+    y, _ = jax.jit(net.apply)(variables, x)
+    assert y.shape == (2, 3, 1, bins, frames)
     assert 0 <= y.min() <= y.max() <= 1
 
 
 def test_the_published_network_has_the_published_size():
-    net = build_network(UNetConfig(), 1, 512)
-    shapes = jax.eval_shape(lambda: init_network(net, jax.random.key(0), jnp.zeros((1, 1, 512, 128))))
+    net = UNet().build(sources=1, channels=1, bins=512)
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 1, 512, 128))))
     kernels = [s.shape for s in jax.tree.leaves(shapes["params"]) if len(s.shape) == 4]
     widths = [1, 16, 32, 64, 128, 256, 512]
     down = [(5, 5, a, b) for a, b in zip(widths, widths[1:], strict=False)]
@@ -201,4 +202,4 @@ def test_the_published_network_has_the_published_size():
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        UNetConfig(**options)
+        UNet(**options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-_USAGE = """usage: python -m train CONFIG.yaml [--field.name VALUE ...]
+_USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--field.name VALUE ...]
 
 Trains the system that CONFIG describes; started again, the same command goes on where it stopped.
-`python -m train CONFIG.yaml --help` lists every field. Configs are in configs/."""
+`python -m train CONFIG.yaml --help` lists every field; `--FIELD.name NAME` puts another part in its place,
+and --plugin registers parts of your own. Configs are in configs/."""
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +22,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         config = load_config(arguments[0], arguments[1:])
-        from train.loop import run
+        from train.run import run
 
         return run(config)
     except UserError as error:

@@ -3,73 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
 from jaxsep.augment import AugmentConfig
-from jaxsep.config import from_dict
 from jaxsep.errors import UserError
+from jaxsep.losses import SNR
+from jaxsep.optimizers import Adam
+from jaxsep.parts import (
+    Loss,
+    Optimizer,
+    Recipe,
+    check_ranges,
+    checked,
+    from_dict,
+    load_plugin,
+    missing_part,
+    ranged,
+)
 from jaxsep.system import System, SystemConfig
-from jaxsep.training import LossConfig, OptimizerConfig, check_loss
-from train.generators import GENERATORS
+from jaxsep.training import check_loss
+from train.data.recipes import StereoPairs
 
 
-@dataclass(frozen=True)
-class MixingConfig:
-    """How an example is overlaid of clips, one class a source (``data.recipe=class_folders``)."""
-
-    gain_db: float = 5.0
-    """Largest difference of a clip's level from -23 dBFS, up or down, dB."""
-    overlay: dict[str, int] = field(default_factory=lambda: {"other": 2})
-    """How many clips are overlaid to a source; one where it is not named."""
-    absent: float = 0.0
-    """Chance of each source to be left out of an example; one always stays."""
-    max_silence: float = 0.3
-    """Largest share of silence in a clip of an example; longer pauses are shortened."""
-    free_silence: tuple[str, ...] = ("other",)
-    """Sources whose clips may hold any share of silence."""
-    low_pass: float = 0.0
-    """Share of the clips that are low-passed, at 2.5 to 10 kHz."""
-    speed_semitones: float = 0.0
-    """Largest change of a clip's pitch and tempo, semitones."""
-    equaliser_db: float = 0.0
-    """Largest gain or loss of an octave of a clip, dB."""
-    reverb: float = 0.0
-    """Share of the clips that sound in a room, each another."""
-    extra_share: float = 0.3
-    """Share of a class's clips that come from ``data.extra``, where that has the class."""
-    generated: dict[str, float] = field(default_factory=dict)
-    """Share of a source's clips that are generated; there is a generator for ``siren``."""
-
-    def __post_init__(self):
-        shares = {"absent": self.absent, "max_silence": self.max_silence, "low_pass": self.low_pass}
-        shares |= {"extra_share": self.extra_share, "reverb": self.reverb}
-        shares |= {f"generated.{name}": share for name, share in self.generated.items()}
-        for name in self.generated.keys() - GENERATORS.keys():
-            raise ValueError(f"generated.{name}: expected {' or '.join(GENERATORS)}")
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name}={share}: expected 0 to 1")
-        if self.absent == 1 or self.max_silence == 1:
-            raise ValueError(f"absent={self.absent}, max_silence={self.max_silence}: expected less than 1")
-        most = {"gain_db": 60, "equaliser_db": 60, "speed_semitones": 12}
-        for name, limit in most.items():
-            if not 0 <= getattr(self, name) <= limit:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {limit}")
-        if any(count < 1 for count in self.overlay.values()):
-            raise ValueError(f"overlay={self.overlay}: expected at least 1 clip for each source")
-
-
+@checked
 @dataclass(frozen=True)
 class DataConfig:
-    """Which recordings, and how training excerpts are drawn from them."""
+    """Which recordings, and the recipe by which training examples are drawn from them."""
 
-    recipe: Literal["stereo_pairs", "song_folders", "class_folders", "two_folders"] = "stereo_pairs"
+    recipe: Recipe = field(default_factory=StereoPairs)
     """``stereo_pairs``: each file holds one source a channel; ``song_folders``: each folder holds
     one file a source; ``class_folders``: each file holds one source, and examples overlay clips;
     ``two_folders``: the same of two folders of whole recordings, mixed pairwise as they are."""
@@ -77,106 +42,73 @@ class DataConfig:
     """Folder of the recordings to train on; environment variables are filled in. Where ``train``
     and ``valid`` are the same, recordings are split by the manifest, or 92 to 8."""
     valid: str = "$JAXSEP_DATA/mir1k/valid"
-    """Folder of the recordings to choose by."""
-    channels: tuple[str, ...] = ("accompaniment", "vocals")
-    """For ``stereo_pairs``: the source in each channel."""
-    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """For ``song_folders``: patterns of the files that sum to each source; for ``class_folders`` and
-    ``two_folders``: patterns of its clips (``SOURCE/**/*`` where a source is not named)."""
-    extra: tuple[str, ...] = ()
-    """For ``class_folders``: folders of more clips, for training alone."""
+    """Folder of the validation recordings, used for model selection."""
     recording: str = r"(.+?)(?:[-_ ]\d{1,3})?"
     """Where no manifest says: a regular expression of a file's name, without its suffix, whose first
-    group names the recording that it was cut from. Training and validation (of ``class_folders``
-    and of folds) share none. The default takes ``bark-1`` and ``bark-2`` for excerpts of ``bark``."""
-    mixing: MixingConfig = field(default_factory=MixingConfig)
-    """For ``class_folders``: how clips are overlaid."""
-    valid_mixtures: int = 100
-    """For ``class_folders``: mixtures of the validation recordings to choose by."""
-    seconds: float = 4.0
+    group names the recording that it was cut from. Training and validation (of clips and of folds) share
+    none. The default takes ``bark-1`` and ``bark-2`` for excerpts of ``bark``."""
+    seconds: float = ranged(4.0, above=0, most=600)
     """Length of a training excerpt."""
-    remix: float = 0.5
-    """Share of the examples whose sources come from different recordings."""
-    circular: bool = True
-    """Read each source of a recording from a start of its own, wrapping round its end."""
-    skip_seconds: float = 0.0
-    """For recordings of songs: an intro that no excerpt starts in, where the song is long enough."""
-    sections: int = 0
-    """For recordings of songs: excerpts start at this many points, evenly spaced; 0 for anywhere."""
-    folds: int = 0
+    folds: int = ranged(0, least=0)
     """Cross-validation: the recordings to train on are split into this many folds; 0 for none."""
-    fold: int = 0
+    fold: int = ranged(0, least=0)
     """The fold that validates; the others train."""
     cache: str = "~/.cache/jaxsep"
     """Folder of the decoded recordings."""
-    threads: int = 2
+    threads: int = ranged(2, least=0)
     """Threads that read ahead; the order of the examples does not depend on them."""
 
     def __post_init__(self):
-        if not 0 <= self.remix <= 1:
-            raise ValueError(f"remix={self.remix}: expected 0 to 1")
-        if self.folds and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+        check_ranges(self)
+        if self.folds and not (self.folds >= 2 and self.fold < self.folds):
             raise ValueError(
                 f"folds={self.folds}, fold={self.fold}: expected at least 2 folds, and one of them"
             )
-        if self.sections < 0 or not 0 <= self.skip_seconds < 36000:
-            raise ValueError(
-                f"sections={self.sections}, skip_seconds={self.skip_seconds}: expected 0 or more"
-            )
-        if not 0 < self.seconds <= 600:
-            raise ValueError(f"seconds={self.seconds}: expected more than 0 and at most 600")
         try:
             groups = re.compile(self.recording).groups
         except re.error as error:
             raise ValueError(f"recording={self.recording!r}: not a regular expression ({error})") from error
-        if groups < 1 or self.valid_mixtures < 1:
-            raise ValueError(
-                f"recording={self.recording!r}, valid_mixtures={self.valid_mixtures}: expected a group in "
-                "parentheses and at least 1 mixture"
-            )
-        if self.threads < 0:
-            raise ValueError(f"threads={self.threads}: expected 0 or more")
+        if groups < 1:
+            raise ValueError(f"recording={self.recording!r}: expected a group in parentheses")
 
 
+@checked
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run."""
 
     system: SystemConfig = field(default_factory=SystemConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: Loss = field(default_factory=SNR)
+    """What is minimized."""
+    optimizer: Optimizer = field(default_factory=Adam)
+    """By which rule, and how its learning rate changes."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     out: str = "runs/default"
     """The run folder."""
-    steps: int = 1000
+    steps: int = ranged(1000, least=1)
     """Training steps in all."""
-    batch_size: int = 16
+    batch_size: int = ranged(16, least=1)
     """Examples of a step, over all devices and hosts."""
-    seed: int = 0
-    ema_decay: float = 0.0
+    seed: int = ranged(0, least=0, below=2**32)
+    ema_decay: float = ranged(0.0, least=0, below=1)
     """Decay of the moving average of the parameters; 0 for none."""
     init_from: str = ""
     """A shipped model's name or a model's or run's folder to start from: fine-tuning."""
-    log_every: int = 20
-    valid_every: int = 500
-    save_every: int = 200
-    keep: int = 2
+    log_every: int = ranged(20, least=1)
+    valid_every: int = ranged(500, least=1)
+    save_every: int = ranged(200, least=1)
+    keep: int = ranged(2, least=2)
     """Checkpoints to keep."""
-    examples: int = 2
+    examples: int = ranged(2, least=0)
     """Validation recordings whose audio and spectrograms go to TensorBoard."""
-    max_bad_steps: int = 10
-    """Stop after this many steps in a row whose loss or gradient was not finite."""
+    max_bad_steps: int = ranged(10, least=1)
+    """Stop after this many steps in a row in which something was not finite."""
     allow_changes: bool = False
     """Resume a run although its config or its recordings are others now."""
 
     def __post_init__(self):
-        least = {"steps": 1, "batch_size": 1, "log_every": 1, "valid_every": 1, "save_every": 1, "keep": 2}
-        for name, value in {**least, "seed": 0, "max_bad_steps": 1}.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least {value}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay}: expected 0 or more and less than 1")
+        check_ranges(self)
         check_loss(self.loss, self.system)
 
     @property
@@ -190,7 +122,7 @@ class TrainConfig:
         return self.augment.read_length(self.excerpt_samples)
 
     def step_options(self) -> dict:
-        """Arguments of :func:`jaxsep.training.train_step`, its optimiser aside."""
+        """Arguments of :func:`jaxsep.training.train_step`, its optimizer aside."""
         return {
             "system": System(self.system),
             "loss": self.loss,
@@ -200,10 +132,26 @@ class TrainConfig:
         }
 
 
-def load_config(path: str, overrides: list[str]) -> TrainConfig:
-    """Read a YAML config and the command line's overrides; unknown keys are errors."""
-    import tyro
+def load_config(path: str, arguments: list[str]) -> TrainConfig:
+    """Read a YAML config and the command line's overrides; unknown keys are errors.
 
+    ``--plugin FILE_OR_MODULE`` imports parts first; ``--FIELD.name NAME`` puts another part, with its
+    defaults, in a field's place; every other field is overridden by its dotted name.
+    """
+    plugins, parts, overrides = _split(arguments)
+    for plugin in plugins:
+        load_plugin(plugin)
+    values = _read_yaml(path)
+    try:
+        for field_name, name in parts:
+            _set_part(values, field_name, name)
+        config = from_dict(TrainConfig, values, "config")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {error}{_hint(error)}") from error
+    return _overridden(config, path, overrides)
+
+
+def _read_yaml(path):
     try:
         values = yaml.safe_load(Path(path).read_text()) or {}
     except OSError as error:
@@ -212,17 +160,59 @@ def load_config(path: str, overrides: list[str]) -> TrainConfig:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not plain YAML ({' '.join(str(error).split())[:200]})") from error
-    try:
-        config = from_dict(TrainConfig, values, "config")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a mapping of fields to values")
+    return values
+
+
+def _split(arguments):
+    """Plugins, parts chosen by name, and what is left for the fields."""
+    plugins, parts, rest, queue = [], [], [], list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        flag, _, value = argument.partition("=")
+        if flag != "--plugin" and not (flag.startswith("--") and flag.endswith(".name")):
+            rest.append(argument)
+            continue
+        if "=" not in argument:
+            if not queue:
+                raise UserError(f"{flag}: expected a value behind it")
+            value = queue.pop(0)
+        if flag == "--plugin":
+            plugins.append(value)
+        else:
+            parts.append((flag.removeprefix("--").removesuffix(".name").replace("-", "_"), value))
+    return plugins, parts, rest
+
+
+def _set_part(values, field_name, name):
+    """Put a part with its defaults at a dotted place of a config."""
+    *path, last = field_name.split(".")
+    for key in path:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"{field_name}: there is no such field")
+    before = values.get(last)
+    before = before.get("name") if isinstance(before, dict) else before
+    if before != name:
+        values[last] = {"name": name}
+
+
+def _overridden(config, path, overrides):
+    """The config with single fields given on the command line."""
+    import tyro
+
     return tyro.cli(
-        TrainConfig,
+        type(config),
         args=overrides,
         default=config,
         prog=f"python -m train {path}",
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def _hint(error):
+    return "; --plugin FILE_OR_MODULE imports a part of your own" if missing_part(error) else ""
 
 
 def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -231,23 +221,9 @@ def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespa
     return parser.parse_args(arguments[:place]), arguments[place + 1 :]
 
 
-def data_folder(pattern: str, option: str) -> Path:
-    """Fill in environment variables; say what is missing and what to do about it."""
-    path = Path(os.path.expandvars(pattern)).expanduser()
-    if "$" in str(path):
-        name = str(path).split("$")[1].split("/")[0].strip("{}")
-        raise UserError(
-            f"{option}={pattern}: the environment variable {name} is not set; "
-            f"set it to the folder of your recordings, or give --{option} FOLDER"
-        )
-    if not path.is_dir():
-        raise UserError(f"{option}={path}: there is no such folder; give --{option} FOLDER")
-    return path
-
-
 #: Fields that may differ between a run and its continuation.
 _FREE = {"out", "log_every", "valid_every", "save_every", "keep", "examples", "max_bad_steps"}
-_FREE |= {"allow_changes", "data.cache", "data.threads", "data.valid", "data.train", "data.extra"}
+_FREE |= {"allow_changes", "data.cache", "data.threads", "data.valid", "data.train", "data.recipe.extra"}
 
 
 def changed_fields(before: dict, now: dict, where: str = "") -> list[str]:
@@ -262,7 +238,7 @@ def changed_fields(before: dict, now: dict, where: str = "") -> list[str]:
         name, old, new = where + key, before.get(key), now.get(key)
         if name in _FREE or old == new:
             continue
-        if name == "steps" and now["optimizer"]["schedule"] == "constant":
+        if name == "steps" and now["optimizer"].get("schedule", {}).get("name") == "constant":
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             changes += changed_fields(old, new, f"{name}.")

@@ -1,4 +1,4 @@
-"""What a run tells: lines on the terminal, ``log.jsonl``, and TensorBoard where it is installed."""
+"""Run logging: lines on the terminal, ``log.jsonl``, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxsep.config import to_dict
 from jaxsep.errors import UserError
+from jaxsep.files import write_atomically
+from jaxsep.parts import to_dict
 from jaxsep.spectral import amplitude_to_db, stft
-from jaxsep.store import write_atomically
 from train.config import TrainConfig
 
 
@@ -107,8 +107,10 @@ class Log:
         for name, signals in result.examples.items():
             for stem, audio in signals.items():
                 peak = max(1.0, float(np.max(np.abs(audio))))
-                self._board.add_audio(f"{name}/{stem}", audio[:, None] / peak, number, rate)
-                self._board.add_image(f"{name}/{stem}", _picture(audio), number, dataformats="HW")
+                self._board.add_audio(f"{name}/{stem}", audio.T / peak, number, rate)
+                self._board.add_image(
+                    f"{name}/{stem}", _picture(audio.mean(axis=0)), number, dataformats="HW"
+                )
 
     def _check(self, values):
         for (number, _, tracks), value in zip(self._pending, values, strict=True):
@@ -118,8 +120,8 @@ class Log:
             self._bad += 1
             if self._bad >= self._config.max_bad_steps:
                 raise UserError(
-                    f"{self._out}: loss, gradient or update not finite in steps {self._last_good + 1} to "
-                    f"{number}; the last good step is {self._last_good}; recordings of step "
+                    f"{self._out}: loss, gradient or update not finite in steps {self._last_good + 1} "
+                    f"to {number}; the last good step is {self._last_good}; recordings of step "
                     f"{number}: {', '.join(sorted(set(tracks))[:8])}; lower "
                     "optimizer.learning_rate or set optimizer.clip_norm, then start again"
                 )
@@ -155,7 +157,7 @@ def _step_of(line):
 
 
 def _picture(audio):
-    """Spectrogram as grey levels in [0, 1], low frequencies at the bottom."""
+    """Spectrogram as gray levels in [0, 1], low frequencies at the bottom."""
     db = np.asarray(amplitude_to_db(np.abs(stft(audio, n_fft=1024)), top_db=80.0))
     return ((db - db.max()) / 80.0 + 1.0)[::-1].astype(np.float32)
 

@@ -14,7 +14,7 @@ from jaxsep.evaluation import mute_inaudible
 from jaxsep.inference import separate_long
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
-from train.batches import Recordings
+from train.data.recipes import Recordings
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Validation:
     mean: dict[str, float]
     """The same for each source."""
     examples: dict[str, dict[str, np.ndarray]]
-    """Recording -> mixture and stems, ``(samples,)`` float32."""
+    """Recording -> mixture and stems, ``(channels, samples)`` float32."""
 
 
 @jax.jit
@@ -36,7 +36,7 @@ def _all_finite(variables):
 
 @partial(jax.jit, static_argnums=0)
 def _separate(system: System, variables, windows):
-    return system.separate(variables, windows)
+    return system.separate_channels(variables, windows)
 
 
 def validate(
@@ -57,14 +57,21 @@ def validate(
         mixture = sources.sum(axis=0)
         stems = separate_long(
             partial(_separate, system, variables),
-            mixture[None],
+            mixture,
             num_sources=len(sources),
             segment=system.segment,
             overlap=system.overlap,
-        )[:, 0]
-        rows.append(np.asarray(si_sdr_improvement(mute_inaudible(sources), stems, mixture)))
+        )
+        rows.append(_improvement(sources, stems, mixture))
         if i < examples:
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
     mean = np.nan_to_num(weighted_mean(np.array(rows).T, recordings.lengths.astype(float)))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)
+
+
+def _improvement(sources, stems, mixture):
+    """SI-SDR improvement of each source in dB, mean over the channels in which it is not silent."""
+    references, estimates = (np.swapaxes(x, 0, 1) for x in (mute_inaudible(sources), stems))
+    gains = np.asarray(si_sdr_improvement(references, estimates, mixture)).T
+    return gains[:, 0] if gains.shape[1] == 1 else weighted_mean(gains, np.ones(gains.shape[1]))

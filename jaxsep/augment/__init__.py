@@ -2,8 +2,8 @@
 
 from jaxsep.augment.chain import AugmentConfig as AugmentConfig
 from jaxsep.augment.chain import augment as augment
-from jaxsep.augment.equaliser import equaliser as equaliser
-from jaxsep.augment.equaliser import random_equaliser as random_equaliser
+from jaxsep.augment.equalizer import equalizer as equalizer
+from jaxsep.augment.equalizer import random_equalizer as random_equalizer
 from jaxsep.augment.gain import random_gain as random_gain
 from jaxsep.augment.gain import random_polarity as random_polarity
 from jaxsep.augment.lowpass import lowpass as lowpass

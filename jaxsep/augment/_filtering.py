@@ -15,7 +15,7 @@ def apply_gain(x, gain: Callable[[jax.Array], jax.Array]) -> jax.Array:
 
     Args:
       x: waveforms, zero beyond both ends.
-      gain: from frequencies, shares of half the sample rate from 0 to 1, to gains.
+      gain: from frequencies, shares of the Nyquist frequency from 0 to 1, to gains.
     """
     x = as_float("x", x)
     at_least_ndim("x", x, 1, "(..., samples)")

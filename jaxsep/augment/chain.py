@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import jax
 
-from jaxsep.augment.equaliser import random_equaliser
+from jaxsep.augment.equalizer import random_equalizer
 from jaxsep.augment.gain import random_gain, random_polarity
 from jaxsep.augment.lowpass import random_lowpass
 from jaxsep.augment.pitch import random_pitch_and_tempo
 from jaxsep.augment.shift import circular_shift
 from jaxsep.augment.speed import random_speed
+from jaxsep.parts import checked, ranged
 
 
+@checked
 @dataclass(frozen=True)
 class AugmentConfig:
     """Changes to each source of a training example, in the order below; all off by default.
@@ -27,36 +29,26 @@ class AugmentConfig:
       12000
     """
 
-    speed_semitones: float = 0.0
+    speed_semitones: float = ranged(0.0, least=0, most=24)
     """Largest change of speed, pitch and tempo together, semitones; excerpts are read that much
     longer."""
-    pitch_steps: tuple[float, ...] = ()
+    pitch_steps: tuple[float, ...] = ranged((), least=-24, most=24)
     """Semitones by which pitch alone is shifted, each as likely; list 0 to leave some as they are."""
-    stretch_rates: tuple[float, ...] = ()
+    stretch_rates: tuple[float, ...] = ranged((), least=0.25, most=4)
     """Rates of tempo alone, each as likely; above 1 is faster, and excerpts are read that much
     longer; list 1 to leave some as they are."""
     circular_shift: bool = False
     """Rotate sources in time at random, within the excerpt."""
-    lowpass: float = 0.0
-    """Lowest cut-off of a random low-pass, as a share of half the sample rate; 0 for none."""
-    lowpass_share: float = 0.5
+    lowpass: float = ranged(0.0, least=0, most=1)
+    """Lowest cut-off of a random low-pass, as a share of the Nyquist frequency; 0 for none."""
+    lowpass_share: float = ranged(0.5, least=0, most=1)
     """Share of the sources that the low-pass changes."""
-    equaliser_db: float = 0.0
+    equalizer_db: float = ranged(0.0, least=0, most=60)
     """Largest gain or loss of each octave, dB."""
-    gain_db: float = 0.0
+    gain_db: float = ranged(0.0, least=0, most=60)
     """Largest change of level, dB."""
     polarity: bool = False
     """Negate sources at random."""
-
-    def __post_init__(self):
-        limits = {"gain_db": 60, "equaliser_db": 60, "speed_semitones": 24, "lowpass": 1, "lowpass_share": 1}
-        for name, most in limits.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {most}")
-        if not all(abs(step) <= 24 for step in self.pitch_steps):
-            raise ValueError(f"pitch_steps={self.pitch_steps}: expected numbers from -24 to 24")
-        if not all(0.25 <= rate <= 4 for rate in self.stretch_rates):
-            raise ValueError(f"stretch_rates={self.stretch_rates}: expected numbers from 0.25 to 4")
 
     def read_length(self, length: int) -> int:
         """Samples to read so that ``length`` are left after augmentation."""
@@ -86,7 +78,7 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
     """
     speed, shift, gain, polarity = jax.random.split(key, 4)
     pitch, low = jax.random.split(jax.random.fold_in(key, 4))
-    equaliser = jax.random.fold_in(key, 5)
+    equalizer = jax.random.fold_in(key, 5)
     if config.speed_semitones:
         sources = random_speed(speed, sources, config.speed_semitones, config._stretched(length))
     if config.pitch_steps or config.stretch_rates:
@@ -96,8 +88,8 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
         sources = circular_shift(shift, sources)
     if config.lowpass:
         sources = random_lowpass(low, sources, config.lowpass, config.lowpass_share)
-    if config.equaliser_db:
-        sources = random_equaliser(equaliser, sources, config.equaliser_db)
+    if config.equalizer_db:
+        sources = random_equalizer(equalizer, sources, config.equalizer_db)
     if config.gain_db:
         sources = random_gain(gain, sources, config.gain_db)
     return random_polarity(polarity, sources) if config.polarity else sources

@@ -20,7 +20,7 @@ def random_lowpass(key: jax.Array, sources: jax.Array, lowest: float, share: flo
     Args:
       key: a JAX random key.
       sources: ``(sources, samples)`` waveforms.
-      lowest: lowest cut-off, as a share of half the sample rate; cut-offs are even in octaves
+      lowest: lowest cut-off, as a share of the Nyquist frequency; cut-offs are even in octaves
         from there to 1.
       share: probability that a source is changed.
 
@@ -43,7 +43,7 @@ def lowpass(x, cutoff) -> jax.Array:
 
     Args:
       x: ``(..., samples)`` floats, zero beyond both ends.
-      cutoff: as a share of half the sample rate; may be traced. The gain is 1 below and 0 from a
+      cutoff: as a share of the Nyquist frequency; may be traced. The gain is 1 below and 0 from a
         tenth above it.
 
     Returns:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.augment.speed import resample_at
-from jaxsep.spectral.fourier import analyse, analysis_window, magnitude, synthesise
+from jaxsep.spectral.fourier import analysis_window, analyze, magnitude, synthesize
 
 _N_FFT, _HOP, _TAPS = 2048, 512, 32
 
@@ -59,7 +59,7 @@ def pitch_shift(x, semitones, *, most: float = 12.0) -> jax.Array:
       (24000,)
 
     As ``librosa.effects.pitch_shift``, which resamples with another filter. What a shift upwards
-    would carry beyond half the sample rate is taken away before.
+    would carry beyond the Nyquist frequency is taken away before.
     """
     x, semitones = _checked(x, "semitones", semitones, -most, most)
     most = semitones if isinstance(semitones, float) else most
@@ -127,13 +127,13 @@ def change_pitch_and_tempo(x: jax.Array, ratio, rate, length: int, most: float) 
     window = jnp.asarray(window, x.dtype)
     # Every frame that touches the end, else the sum of windows is short there.
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, _N_FFT // 2)])
-    spectrum = analyse(x, window, _HOP, True, "constant")
+    spectrum = analyze(x, window, _HOP, True, "constant")
     steps = jnp.arange(-(-(stretched + _N_FFT) // _HOP)) * jnp.asarray(rate / ratio, jnp.float32)
     spectrum = phase_vocoder(spectrum, steps)
     if shifted:
         bins = jnp.arange(spectrum.shape[-1])
         spectrum = jnp.where(bins * ratio < bins[-1], spectrum, 0.0)
-    y = synthesise(spectrum, window, _HOP, True, stretched)
+    y = synthesize(spectrum, window, _HOP, True, stretched)
     if not shifted:
         return y
     rows = jax.vmap(lambda row: resample_at(row, ratio, length, taps=_TAPS))(y.reshape(-1, stretched))

@@ -10,4 +10,4 @@ from jaxsep.bss.ilrma import ilrma as ilrma
 from jaxsep.bss.ilrma import ilrma_spectra as ilrma_spectra
 from jaxsep.bss.infomax import infomax as infomax
 from jaxsep.bss.result import ICAResult as ICAResult
-from jaxsep.bss.result import to_microphones as to_microphones
+from jaxsep.bss.result import projection_back as projection_back

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxsep._checks import as_complex, at_least, at_least_ndim
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
-from jaxsep.bss.projection import hermitian, orthogonalise, power_of, products, project_back, unmixed, update
+from jaxsep.bss.projection import hermitian, orthogonalize, power_of, products, project_back, unmixed, update
 
 
 def auxiva(
@@ -59,7 +59,7 @@ def auxiva_spectra(spectra, *, n_iter: int = 30, reference: int = 0) -> jax.Arra
 def _auxiva(spectra, n_iter, reference):
     def solve(x):
         channels, bins, frames = x.shape
-        z, back = orthogonalise(x)
+        z, back = orthogonalize(x)
         power = products(z).reshape(channels**2 * bins, frames)
 
         def step(_, w):

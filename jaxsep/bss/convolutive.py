@@ -39,15 +39,15 @@ def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Call
 
 
 def each_mixture(solve: Callable[[jax.Array], jax.Array], spectra: jax.Array) -> jax.Array:
-    """Apply ``solve`` to each leading index of ``(..., channels, bins, frames)``, levelled.
+    """Apply ``solve`` to each leading index of ``(..., channels, bins, frames)``, leveled.
 
     Each mixture is divided by its largest magnitude, so that powers stay within float32, and its
     sources are multiplied again.
     """
 
-    def levelled(x):
+    def leveled(x):
         peak = jnp.max(jnp.abs(x.real) + jnp.abs(x.imag))
         peak = jnp.where(peak > 0, peak, 1.0)
         return solve(x / peak) * peak
 
-    return each_problem(levelled, spectra, core=3)
+    return each_problem(leveled, spectra, core=3)

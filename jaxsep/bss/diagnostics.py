@@ -135,7 +135,7 @@ def rms(x) -> jax.Array:
 
 
 def zero_crossing_rate(x) -> jax.Array:
-    """Share of neighbouring samples of ``(..., samples)`` with different signs.
+    """Share of neighboring samples of ``(..., samples)`` with different signs.
 
     Example:
       >>> float(zero_crossing_rate(jnp.array([1.0, -1.0, -1.0])))
@@ -187,5 +187,5 @@ def diagnose(x) -> dict[str, list[float]]:
 def _standard(x):
     x = as_float("x", x)
     at_least_ndim("x", x, 1, "(..., samples)")
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centred / jnp.sqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True))
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    return centered / jnp.sqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True))

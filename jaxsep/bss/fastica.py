@@ -35,7 +35,7 @@ def fastica(
 ) -> ICAResult:
     """Separate instantaneous mixtures into independent, non-Gaussian sources.
 
-    Centres and whitens x, then iterates ``W <- E[g(Wz) z'] - diag(E[g'(Wz)]) W`` with symmetric
+    Centers and whitens x, then iterates ``W <- E[g(Wz) z'] - diag(E[g'(Wz)]) W`` with symmetric
     decorrelation (parallel) or one row after another (deflation), until the rows turn by less
     than ``tol``: ``max_i |1 - |<w_i, w_i before>|| < tol``. The fixed point is first approached
     on every k-th sample, then on more, and at last on all, each to the same tolerance.
@@ -111,8 +111,8 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
             return g @ part.T, jnp.sum(g, axis=1), jnp.sum(g_prime, axis=1)
 
         products, total, slope = sum_blocks(block, x)
-        centred = products - jnp.outer(total, white.mean)
-        return centred @ white.matrix.T / x.shape[1], slope / x.shape[1]
+        centered = products - jnp.outer(total, white.mean)
+        return centered @ white.matrix.T / x.shape[1], slope / x.shape[1]
 
     steps, w = jnp.int32(0), begin
     for stride in _strides(x.shape[1]):

@@ -12,7 +12,7 @@ from jaxsep._rows import varying_as
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
 from jaxsep.bss.projection import (
     hermitian,
-    orthogonalise,
+    orthogonalize,
     power_of,
     power_through,
     products,
@@ -82,7 +82,7 @@ def ilrma_spectra(spectra, *, n_iter=50, n_components=2, reference=0, key=None) 
 def _ilrma(spectra, start, n_iter, reference):
     def solve(x):
         channels = len(x)
-        z, back = orthogonalise(x)
+        z, back = orthogonalize(x)
         power = products(z)
         covariance = hermitian(jnp.mean(power, axis=-1), channels)
 
@@ -90,7 +90,7 @@ def _ilrma(spectra, start, n_iter, reference):
             w, bases, gains = state
             source = power_of(unmixed(w, z))
             source = jnp.maximum(source, 1e-12 * jnp.mean(source, axis=(1, 2), keepdims=True) + 1e-30)
-            bases, gains, model = _factorise(source, bases, gains)
+            bases, gains, model = _factorize(source, bases, gains)
             w = update(w, hermitian(_weighted(power, model), channels))
             level = jnp.mean(power_through(w, covariance), axis=1)
             level = jnp.where(level > 0, level, 1.0)
@@ -102,7 +102,7 @@ def _ilrma(spectra, start, n_iter, reference):
     return each_mixture(solve, spectra)
 
 
-def _factorise(source, bases, gains):
+def _factorize(source, bases, gains):
     """One multiplicative update of the Itakura-Saito factors; return them and their model."""
     model = _model(bases, gains)
     ratio, inverse = source / jnp.square(model), 1.0 / model

@@ -42,7 +42,7 @@ def hermitian(parts: jax.Array, channels: int) -> jax.Array:
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
-def orthogonalise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def orthogonalize(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Gram-Schmidt over the channels of each bin, so that float32 is enough for what follows.
 
     Microphones close together hear low frequencies alike, and the covariances of what they hear
@@ -131,8 +131,8 @@ def project_back(w: jax.Array, back: jax.Array) -> jax.Array:
     """Scale the rows of ``(sources, channels, bins)`` to the sources' level in one channel.
 
     Args:
-      w: unmixing of orthogonalised channels.
-      back: ``(channels, bins)``: how that channel is made of the orthogonalised ones.
+      w: unmixing of orthogonalized channels.
+      back: ``(channels, bins)``: how that channel is made of the orthogonalized ones.
     """
     columns = [_inverse_column(w, k) for k in range(len(w))]
     level = jnp.stack([jnp.sum(back * column, axis=0) for column in columns])

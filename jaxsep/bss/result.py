@@ -28,7 +28,7 @@ class ICAResult(NamedTuple):
     """``(...)`` int32: number of sources found, at most n."""
 
 
-def to_microphones(result: ICAResult, channel: int = 0) -> jax.Array:
+def projection_back(result: ICAResult, channel: int = 0) -> jax.Array:
     """Return the sources at the level that they have in one channel of the mixture.
 
     Args:
@@ -44,7 +44,7 @@ def to_microphones(result: ICAResult, channel: int = 0) -> jax.Array:
       >>> from jaxsep import fastica
       >>> x = jax.random.laplace(jax.random.key(0), (2, 4000))
       >>> r = fastica(x)
-      >>> bool(jnp.allclose(to_microphones(r, 1).sum(0), x[1] - r.mean[1], atol=1e-4))
+      >>> bool(jnp.allclose(projection_back(r, 1).sum(0), x[1] - r.mean[1], atol=1e-4))
       True
     """
     return result.sources * result.mixing[..., channel, :, None]

@@ -1,4 +1,4 @@
-"""Centring and whitening, and what every instantaneous separation shares around them."""
+"""Centering and whitening, and what every instantaneous separation shares around them."""
 
 from __future__ import annotations
 

@@ -7,13 +7,14 @@ import time
 import numpy as np
 
 from jaxsep.audio import AudioWriter, read_audio, write_together
-from jaxsep.commands.separate import output_folder, separate_file
+from jaxsep.commands.separate import separate_file
 from jaxsep.evaluation import score_track
 from jaxsep.examples import song
 from jaxsep.figures import Sound, plot_spectrograms
+from jaxsep.files import write_atomically
+from jaxsep.outputs import output_folder
 from jaxsep.report import PageTrack, listening_page
 from jaxsep.separator import Separator
-from jaxsep.store import write_atomically
 
 _RATE = 16000
 

@@ -13,8 +13,9 @@ from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
 from jaxsep.errors import UserError
 from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
-from jaxsep.separator import Separator, find_model
-from jaxsep.store import read_info, write_atomically
+from jaxsep.files import write_atomically
+from jaxsep.hub import find_model, read_info
+from jaxsep.separator import Separator
 
 #: Seconds between two writings of scores on the way.
 _EVERY = 5.0
@@ -27,6 +28,8 @@ def evaluate(options) -> int:
         raise UserError("--resume: takes up the scores in --json FILE; give that too")
     if options.window is not None and options.window <= 0 or options.hop is not None and options.hop <= 0:
         raise UserError(f"--window {options.window} --hop {options.hop}: expected seconds above 0")
+    if options.judge != "jaxsep" and options.window is not None:
+        raise UserError(f"--judge {options.judge}: scores whole tracks; leave out --window")
     if options.hop is not None and options.window is None:
         raise UserError(f"--hop {options.hop}: is between frames; give their --window too")
     written = time.monotonic()
@@ -45,6 +48,7 @@ def evaluate(options) -> int:
         jobs=options.jobs,
         window=options.window,
         hop=options.hop,
+        judge=options.judge,
         known=_known(options.json) if options.resume else None,
         progress=progress,
     )

@@ -10,9 +10,9 @@ import numpy as np
 from jaxsep.evaluation import read_track
 from jaxsep.evaluation.folders import find_tracks
 from jaxsep.figures import Sound, plot_learning_curve
+from jaxsep.files import write_atomically
 from jaxsep.report import PageTrack, listening_page
 from jaxsep.separator import find_model
-from jaxsep.store import write_atomically
 
 
 def write_page(options, estimates, name: str, result) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, read_audio, show, write_together
-from jaxsep.commands.separate import claimed_folder, note_source, output_folder
 from jaxsep.errors import UserError
+from jaxsep.outputs import claimed_folder, note_source, output_folder
 
 
 def ica(options) -> int:
@@ -97,7 +97,7 @@ def _separate(x, options):
     rank = int(result.rank)
     if rank == 0:
         raise UserError(f"{_list(options.files)}: every microphone is silent or constant")
-    sources = np.asarray(bss.to_microphones(result, reference))[:rank]
+    sources = np.asarray(bss.projection_back(result, reference))[:rank]
     note = "" if bool(result.converged) else ", not converged: the sources may be normal or too few samples"
     missing = len(result.sources) - rank
     note += f", {missing} fewer than asked: the microphones are not independent" if missing else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from jaxsep.separator import describe_models
+from jaxsep.hub import describe_models
 
 
 def models(options) -> int:
@@ -19,7 +19,7 @@ def models(options) -> int:
         print(
             f"  stems {', '.join(system['sources'])}; {system['sample_rate']} Hz; {row['bytes'] / 1e6:.1f} MB"
         )
-        print(f"  licence: {row.get('licence', 'not stated')}")
+        print(f"  license: {row.get('license', 'not stated')}")
         for data, stems in row.get("scores", {}).items():
             print(f"  {data}:")
             for stem, scores in stems.items():

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show, write_together
-from jaxsep.errors import AudioWarning, UserError
+from jaxsep.errors import AudioWarning, UserError, for_command
+from jaxsep.outputs import claimed_folder, make_folder, note_source, output_folder
 from jaxsep.separator import Separator
-from jaxsep.store import write_atomically
 
 
 def separate(options) -> int:
@@ -41,7 +38,7 @@ def separate(options) -> int:
                 )
         except UserError as error:
             failed += 1
-            print(f"jaxsep: {error}", file=sys.stderr)
+            print(f"jaxsep: {for_command(error)}", file=sys.stderr)
             continue
         if not options.quiet:
             note = f", all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
@@ -69,7 +66,7 @@ def separate_file(
     reader = AudioReader(path, strict=strict, sanitize=sanitize)
     rate, channels = reader.sample_rate, reader.channels
     check_format(format, rate, channels)
-    _make(folder)
+    make_folder(folder)
     writers = {}
     samples = 0
     try:
@@ -90,27 +87,6 @@ def separate_file(
         warnings.warn(message, AudioWarning, stacklevel=2)
     note_source(folder, path, model=separator.name, gain=gain)
     return samples / rate, gain
-
-
-def output_folder(out: str, name: str) -> Path:
-    """Make ``out/name``; refuse, before any work, what cannot be written."""
-    if not name or name in (".", "..") or "/" in name or os.sep in name:
-        raise UserError(f"the model's name {name!r} cannot be a folder's; rename the model")
-    root = Path(out) / name
-    _make(root)
-    _inside(Path(out), root)
-    if not os.access(root, os.W_OK | os.X_OK):
-        raise UserError(f"{show(root)}: cannot be written; give another -o FOLDER")
-    return root
-
-
-SOURCE = "source.json"
-
-
-def note_source(folder: Path, path, **entries) -> None:
-    """Write beside stems which input they came from."""
-    source = {"input": os.fsdecode(os.path.abspath(path)), **entries}
-    write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
 
 
 def _chosen(text, sources):
@@ -136,55 +112,3 @@ def _files(arguments):
             yield from found
         else:
             yield UserError(f"{show(argument)}: a folder without audio files")
-
-
-@contextlib.contextmanager
-def claimed_folder(root: Path, path) -> Iterator[Path]:
-    """Claim ``root/TRACK`` for an input; given up again when nothing comes of it.
-
-    A folder that holds another input's stems, or anything without saying whose it is, is left
-    alone and a number is added to the name.
-    """
-    track, owner = Path(path).stem or "track", os.fsdecode(os.path.abspath(path))
-    for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
-        folder = root / name
-        _inside(root, folder)
-        _make(folder)
-        if _claim(folder, owner):
-            break
-    else:
-        raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
-    try:
-        yield folder
-    finally:
-        if [p.name for p in folder.iterdir()] == [SOURCE]:
-            (folder / SOURCE).unlink()
-            folder.rmdir()
-
-
-def _claim(folder, owner):
-    """Whether the folder is this input's, now or from before."""
-    if not any(folder.iterdir()):
-        with contextlib.suppress(FileExistsError), open(folder / SOURCE, "x") as file:
-            json.dump({"input": owner}, file)
-            return True
-    try:
-        return json.loads((folder / SOURCE).read_text()).get("input") == owner
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _inside(root, folder):
-    if not folder.resolve().is_relative_to(root.resolve()):
-        raise UserError(
-            f"{show(folder)}: leads out of {show(root)}; remove the link or give another -o FOLDER"
-        )
-
-
-def _make(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{show(folder)}: the folder cannot be made ({error.strerror}); give another -o FOLDER"
-        ) from error

@@ -11,4 +11,4 @@ from jaxsep.evaluation.track import FRAME_FIGURES as FRAME_FIGURES
 from jaxsep.evaluation.track import Frames as Frames
 from jaxsep.evaluation.track import mute_inaudible as mute_inaudible
 from jaxsep.evaluation.track import score_track as score_track
-from jaxsep.evaluation.track import summarise as summarise
+from jaxsep.evaluation.track import summarize as summarize

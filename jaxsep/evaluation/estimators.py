@@ -41,7 +41,7 @@ def baseline_estimator(name: str) -> Estimator:
       UserError: there is none; or later, the references lack the stems that it separates.
     """
     if name not in BASELINES:
-        raise UserError(f"--baseline {name}: expected one of {', '.join(BASELINES)}")
+        raise UserError(f"baseline={name!r}: expected one of {', '.join(BASELINES)}", "baseline")
     if name == "mixture":
         return lambda references, _: dict.fromkeys(references, np.sum(list(references.values()), axis=0))
     if name in ORACLES:
@@ -78,7 +78,7 @@ def _two_stems(baseline, references, first):
     others = [stem for stem in references if stem != first]
     if first not in references or len(others) != 1:
         raise UserError(
-            f"--baseline {baseline}: separates {first!r} and one more stem, the references hold "
+            f"baseline={baseline!r}: separates {first!r} and one more stem, the references hold "
             f"{', '.join(references)}"
         )
     return first, others[0]

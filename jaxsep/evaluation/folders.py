@@ -13,7 +13,15 @@ import numpy as np
 from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, read_audio, show
 from jaxsep.errors import UserError
 from jaxsep.evaluation.estimators import Estimator
-from jaxsep.evaluation.track import FIGURES, FRAME_FIGURES, INAUDIBLE_DB, Frames, score_track, summarise
+from jaxsep.evaluation.track import (
+    FIGURES,
+    FRAME_FIGURES,
+    INAUDIBLE_DB,
+    Frames,
+    Judge,
+    score_track,
+    summarize,
+)
 
 
 @dataclass
@@ -30,8 +38,8 @@ class Evaluation:
     """Track -> a digest of what its scores follow from."""
 
     def summary(self) -> dict[str, dict]:
-        """One figure of all tracks, for each stem: see :func:`jaxsep.evaluation.summarise`."""
-        return summarise(self.tracks, self.figures)
+        """One figure of all tracks, for each stem: see :func:`jaxsep.evaluation.summarize`."""
+        return summarize(self.tracks, self.figures)
 
 
 def evaluate_folders(
@@ -43,6 +51,7 @@ def evaluate_folders(
     jobs: int = 1,
     window: float | None = None,
     hop: float | None = None,
+    judge: Judge = "jaxsep",
     known: Evaluation | None = None,
     progress: Callable[[Evaluation], None] = lambda _: None,
 ) -> Evaluation:
@@ -55,6 +64,7 @@ def evaluate_folders(
       jobs: tracks scored at once.
       window, hop: seconds of the frames to score one by one and between their starts; None for the
         whole.
+      judge: whose BSS Eval scores whole tracks; see :func:`score_track`.
       known: scores from before: tracks whose files have not changed since are taken from there.
       progress: called with what there is after each track.
 
@@ -70,11 +80,11 @@ def evaluate_folders(
 
     def score(track):
         files = [*wanted[track].values(), *found.get(track, {}).values()]
-        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB)
+        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge)
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]
-        return digest, *_score_files(track, wanted[track], given, window, hop)
+        return digest, *_score_files(track, wanted[track], given, window, hop, judge)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         running = {pool.submit(score, track): track for track in wanted}
@@ -125,7 +135,7 @@ def read_track(stems: dict[str, Path]) -> tuple[int, dict[str, np.ndarray]]:
     return rates.pop(), audio
 
 
-def _score_files(track, files, given, window, hop):
+def _score_files(track, files, given, window, hop, judge):
     """Scores of one track, and a line for each thing that is wrong with it."""
     try:
         rate, references = read_track(files)
@@ -149,7 +159,8 @@ def _score_files(track, files, given, window, hop):
     frames = None
     if window is not None:
         frames = Frames(max(1, round(window * rate)), max(1, round((hop or window) * rate)))
-    scores = score_track(np.stack(list(references.values())), [estimates.get(s) for s in references], frames)
+    ordered = np.stack(list(references.values())), [estimates.get(s) for s in references]
+    scores = score_track(*ordered, frames, judge)
     rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(references, scores, strict=True)}
     return {s: rows[s] for s in stems}, lines
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import warnings
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,10 @@ INAUDIBLE_DB = 60.0
 FRAME_FIGURES = ("sdr", "isr", "sir", "sar", "si_sdr", "si_sdri")
 
 
+#: Whose BSS Eval.
+Judge = Literal["jaxsep", "mir_eval"]
+
+
 class Frames(NamedTuple):
     """Frames to score one by one, in samples."""
 
@@ -24,7 +29,9 @@ class Frames(NamedTuple):
     hop: int
 
 
-def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = None) -> list[dict]:
+def score_track(
+    references: np.ndarray, estimates: Any, frames: Frames | None = None, judge: Judge = "jaxsep"
+) -> list[dict]:
     """Score the sources of one track in the order given.
 
     Args:
@@ -34,6 +41,8 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
         is no estimate.
       frames: score the images of frames one by one and report their median, as museval does, instead
         of the whole's sources, as MIR-1K's results do.
+      judge: whose BSS Eval scores the whole: ours, or mir_eval's, slow and independent. Frames are always
+        scored by ours.
 
     Returns:
       One dict per source: :data:`FIGURES` in dB, the mean over channels, or :data:`FRAME_FIGURES`;
@@ -52,7 +61,7 @@ def score_track(references: np.ndarray, estimates: Any, frames: Frames | None = 
     # Each source is judged on its own: the mixture stands in for an estimate that is not there.
     given = np.stack([e if h else mixture for e, h in zip(estimates, heard, strict=True)])
     given = given.astype(np.float32)
-    figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere)
+    figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere, judge)
     figures["si_sdr"] = np.asarray(si_sdr(references, given))
     figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(references, everywhere))
     rows: list[dict] = []
@@ -84,7 +93,7 @@ def mute_inaudible(references: np.ndarray) -> np.ndarray:
     return np.where(inaudible, 0, references).astype(references.dtype)
 
 
-def summarise(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
+def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
     """One figure of many tracks, for each stem.
 
     Args:
@@ -102,13 +111,14 @@ def summarise(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dic
     return summary
 
 
-def _whole(references, given, everywhere):
+def _whole(references, given, everywhere, judge):
     """Figures ``(sources, channels)`` of the whole track, each channel on its own."""
+    score = {"jaxsep": _sources, "mir_eval": _sources_by_mir_eval}[judge]
     figures = {name: np.full(references.shape[:2], np.nan) for name in FIGURES[:4]}
     for c in range(references.shape[1]):
-        ours, base = (_sources(references[:, c], x[:, c]) for x in (given, everywhere))
-        figures["sdr"][:, c], figures["sir"][:, c], figures["sar"][:, c] = ours.sdr, ours.sir, ours.sar
-        figures["nsdr"][:, c] = ours.sdr - base.sdr
+        (sdr, sir, sar), (base, *_) = (score(references[:, c], x[:, c]) for x in (given, everywhere))
+        figures["sdr"][:, c], figures["sir"][:, c], figures["sar"][:, c] = sdr, sir, sar
+        figures["nsdr"][:, c] = sdr - base
     return figures
 
 
@@ -116,7 +126,22 @@ def _sources(references, estimates):
     """Zeros behind the signals change no score, and few lengths mean few compilations."""
     room = ((0, 0), (0, _padded(references.shape[-1]) - references.shape[-1]))
     signals = np.pad(references, room), np.pad(estimates, room)
-    return bss_eval_sources(*signals, permute=False, dtype="float64")
+    scores = bss_eval_sources(*signals, permute=False, dtype="float64")
+    return scores.sdr, scores.sir, scores.sar
+
+
+def _sources_by_mir_eval(references, estimates):
+    """The same by mir_eval, which refuses silent references: NaN there, the others as without them."""
+    from mir_eval.separation import bss_eval_sources as judge
+
+    figures = np.full((3, len(references)), np.nan)
+    active = np.any(references, axis=1)
+    if active.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the version after, which is excluded
+            scores = judge(references[active], estimates[active], compute_permutation=False)
+        figures[:, active] = scores[:3]
+    return figures
 
 
 def _padded(samples):

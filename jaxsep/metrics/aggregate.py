@@ -57,7 +57,7 @@ def median_of_frames(scores) -> jax.Array:
 
 
 def nsdr(reference, estimate, mixture, **options) -> jax.Array:
-    """Normalised SDR: by how much BSS Eval's SDR of the estimate exceeds that of the mixture.
+    """Normalized SDR: by how much BSS Eval's SDR of the estimate exceeds that of the mixture.
 
     Args:
       reference, estimate: ``(..., sources, samples)`` floating-point waveforms, in one order.

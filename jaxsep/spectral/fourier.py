@@ -11,7 +11,7 @@ import numpy as np
 from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim
 from jaxsep._rows import map_rows
 
-# Coefficients of the generalised cosine windows, sum_k (-1)^k a_k cos(2 pi k n / N).
+# Coefficients of the generalized cosine windows, sum_k (-1)^k a_k cos(2 pi k n / N).
 _COSINE_WINDOWS = {
     "hann": (0.5, 0.5),
     "hamming": (0.54, 0.46),
@@ -93,7 +93,7 @@ def stft(
       hop_length: samples between frames; ``n_fft // 4`` (of ``win_length``) when None.
       win_length: length of the window, zero-padded on both sides to ``n_fft`` when shorter.
       window: a name that :func:`get_window` knows, or an array of ``win_length`` values.
-      center: pad ``n_fft // 2`` samples on both sides, so that frame t is centred on
+      center: pad ``n_fft // 2`` samples on both sides, so that frame t is centered on
         ``t * hop_length``.
       pad_mode: how to pad when ``center``: constant (zeros), edge, reflect, symmetric.
       dtype: precision of the computation; float64 only inside ``jax.enable_x64(True)``.
@@ -251,7 +251,7 @@ def analysis_window(n_fft, hop_length, win_length, window):
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _stft(x, window, hop_length, center, pad_mode):
     def rows(x, window):
-        return jnp.swapaxes(analyse(x, window, hop_length, center, pad_mode), -1, -2)
+        return jnp.swapaxes(analyze(x, window, hop_length, center, pad_mode), -1, -2)
 
     row_bytes = frame_bytes(x.shape[-1], window, hop_length)
     return map_rows(rows, x, core=1, row_bytes=row_bytes, shared=(window,))
@@ -260,13 +260,13 @@ def _stft(x, window, hop_length, center, pad_mode):
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _istft(spectrum, window, hop_length, center, length):
     def rows(spectrum, window):
-        return synthesise(jnp.swapaxes(spectrum, -1, -2), window, hop_length, center, length)
+        return synthesize(jnp.swapaxes(spectrum, -1, -2), window, hop_length, center, length)
 
     row_bytes = frame_bytes(spectrum.shape[-1] * hop_length, window, hop_length)
     return map_rows(rows, spectrum, core=2, row_bytes=row_bytes, shared=(window,))
 
 
-def analyse(x, window, hop_length, center, pad_mode):
+def analyze(x, window, hop_length, center, pad_mode):
     """(..., samples) -> (..., frames, bins): frames-major, which the FFT wants."""
     n_fft = window.shape[0]
     if center:
@@ -293,7 +293,7 @@ def frame_bytes(samples, window, hop_length):
     return window.dtype.itemsize * window.shape[0] * (1 + samples // hop_length)
 
 
-def synthesise(spectrum, window, hop_length, center, length):
+def synthesize(spectrum, window, hop_length, center, length):
     """(..., frames, bins) -> (..., length): overlap-add over the summed squared windows."""
     n_fft = window.shape[0]
     frames = jnp.fft.irfft(spectrum, n=n_fft) * window

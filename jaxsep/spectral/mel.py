@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsep._checks import as_float, at_least
 from jaxsep._rows import map_rows
-from jaxsep.spectral.fourier import analyse, analysis_window, check_waveform, frame_bytes, magnitude
+from jaxsep.spectral.fourier import analysis_window, analyze, check_waveform, frame_bytes, magnitude
 
 
 @lru_cache(maxsize=32)
@@ -29,7 +29,7 @@ def mel_filters(
       sample_rate: Hz.
       n_fft: length of the transform in samples.
       n_mels: number of bands.
-      fmin, fmax: lowest and highest edge in Hz; ``fmax=None`` is half the sample rate.
+      fmin, fmax: lowest and highest edge in Hz; ``fmax=None`` is the Nyquist frequency.
       htk: HTK's formula instead of Slaney's.
       norm: ``"slaney"`` for unit area, None for unit peak.
 
@@ -116,7 +116,7 @@ def _melspectrogram(x, window, filters, hop_length, power, center, pad_mode):
     blocks = _blocks(mel_filters(*filters))
 
     def rows(x, window):
-        spectrum = analyse(x, window, hop_length, center, pad_mode)
+        spectrum = analyze(x, window, hop_length, center, pad_mode)
         squared = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
         energy = squared if power == 2 else magnitude(spectrum) ** power
         bands = [jnp.matmul(energy[..., low:high], part.T) for part, low, high in blocks]
@@ -127,7 +127,7 @@ def _melspectrogram(x, window, filters, hop_length, power, center, pad_mode):
 
 
 def _blocks(filters, size=32):
-    """Groups of neighbouring bands, each with the range of bins that it reaches: most are zero."""
+    """Groups of neighboring bands, each with the range of bins that it reaches: most are zero."""
     blocks = []
     for start in range(0, len(filters), size):
         part = filters[start : start + size]

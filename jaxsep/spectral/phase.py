@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep._rows import map_rows
-from jaxsep.spectral.fourier import analyse, analysis_window, frame_bytes, num_frames, synthesise
+from jaxsep.spectral.fourier import analysis_window, analyze, frame_bytes, num_frames, synthesize
 
 
 def griffin_lim(
@@ -94,14 +94,14 @@ def _griffin_lim(magnitude, window, key, n_iter, hop_length, center, pad_mode, e
     def rows(target, start, window):
         def step(_, carry):
             spectrum, previous = carry
-            x = synthesise(spectrum, window, hop_length, center, length)
-            rebuilt = analyse(x, window, hop_length, center, pad_mode)
+            x = synthesize(spectrum, window, hop_length, center, length)
+            rebuilt = analyze(x, window, hop_length, center, pad_mode)
             ahead = rebuilt - extrapolation * previous
             norm = jnp.sqrt(jnp.square(ahead.real) + jnp.square(ahead.imag))
             return ahead * (target / (norm + jnp.finfo(norm.dtype).tiny)), rebuilt
 
         spectrum, _ = jax.lax.fori_loop(0, n_iter, step, (start, jnp.zeros_like(start)))
-        return synthesise(spectrum, window, hop_length, center, length)
+        return synthesize(spectrum, window, hop_length, center, length)
 
     row_bytes = frame_bytes(length, window, hop_length)
     return map_rows(rows, target, start, core=2, row_bytes=row_bytes, shared=(window,))

@@ -1,0 +1,40 @@
+"""Formats of audio files: those that are read, those that are written, and what each can hold."""
+
+from __future__ import annotations
+
+import os
+
+from jaxsep.errors import UserError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
+#: Formats that can be written -> (libsndfile format, subtype, sample rates, most channels).
+FORMATS = {
+    "wav": ("WAV", "FLOAT", None, 1024),
+    "flac": ("FLAC", "PCM_24", range(1, 655351), 8),
+    "ogg": ("OGG", "VORBIS", range(8000, 192001), 8),
+    "mp3": ("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
+}
+OUTPUT_FORMATS = tuple(FORMATS)
+MAX_RATE, MAX_CHANNELS = 768_000, 64
+BLOCK = 1 << 17
+
+
+def check_format(format: str, sample_rate: int, channels: int) -> None:
+    """Refuse what an output format cannot hold."""
+    if format not in FORMATS:
+        raise UserError(f"format={format!r}: expected one of {', '.join(FORMATS)}", "format")
+    _, _, rates, most = FORMATS[format]
+    if rates is not None and sample_rate not in rates:
+        raise UserError(f"format={format!r}: cannot hold {sample_rate} Hz; use 'wav'", "format")
+    if channels > most:
+        raise UserError(f"format={format!r}: cannot hold {channels} channels; use 'wav'", "format")
+
+
+def show(path) -> str:
+    """Return a path for a message: one line, whatever bytes are in it."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
+
+
+def file_name(path):
+    """A path as libsndfile takes it: as bytes where names need not be UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)

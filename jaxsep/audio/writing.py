@@ -1,0 +1,118 @@
+"""Writing audio files: whole or not at all, and several together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from jaxsep.audio.formats import BLOCK, FORMATS, check_format, file_name, show
+from jaxsep.errors import UserError
+
+
+class AudioWriter:
+    """Writes one file in blocks, under a temporary name until :meth:`finish` and :meth:`commit`.
+
+    Blocks are kept as 32-bit float WAV (RF64 from 4 GiB on) and turned into the wanted format at
+    the end, so that the gain which keeps a format without headroom from clipping is known.
+
+    Args:
+      path: the final name; its suffix does not matter, ``format`` does.
+      sample_rate: Hz.
+      channels: number of channels.
+      format: one of ``OUTPUT_FORMATS``.
+      frames: samples expected, to choose between WAV and RF64.
+
+    Raises:
+      UserError: the format cannot hold this rate or these channels, or the folder not the file.
+    """
+
+    def __init__(self, path, sample_rate: int, channels: int, format: str = "wav", frames: int = 0):
+        import soundfile
+
+        check_format(format, sample_rate, channels)
+        self.path, self.format, self.peak = Path(path), format, 0.0
+        self._rate, self._channels = sample_rate, channels
+        self._large = frames * channels * 4 > (1 << 32) - (1 << 16)
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".jaxsep-", suffix=".part")
+            os.close(handle)
+        except OSError as error:
+            raise UserError(f"{show(self.path)}: cannot be written ({error.strerror})") from error
+        self._temporary = [name]
+        self._file = soundfile.SoundFile(
+            file_name(name), "w", sample_rate, channels, "FLOAT", format="RF64" if self._large else "WAV"
+        )
+
+    def write(self, block: np.ndarray) -> None:
+        """Append ``(channels, samples)`` float32."""
+        if block.shape[1]:
+            self.peak = max(self.peak, float(np.max(np.abs(block))))
+        with self._disk_errors():
+            self._file.write(block.T)
+
+    def finish(self, gain: float = 1.0) -> None:
+        """End the file, scaled by ``gain``, in its format, still under a temporary name."""
+        with self._disk_errors():
+            self._file.close()
+            if self.format != "wav" or gain != 1.0:
+                self._convert(gain)
+            os.chmod(self._temporary[-1], 0o644)
+
+    def commit(self) -> None:
+        """Give the finished file its final name."""
+        with self._disk_errors():
+            os.replace(self._temporary[-1], self.path)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what was written under temporary names."""
+        with contextlib.suppress(Exception):
+            self._file.close()
+        for name in self._temporary:
+            Path(name).unlink(missing_ok=True)
+
+    def _convert(self, gain):
+        import soundfile
+
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".jaxsep-", suffix=".part")
+        os.close(handle)
+        self._temporary.append(name)
+        container, subtype, *_ = FORMATS[self.format]
+        container = "RF64" if container == "WAV" and self._large else container
+        target = soundfile.SoundFile(
+            file_name(name), "w", self._rate, self._channels, subtype, format=container
+        )
+        with target, soundfile.SoundFile(file_name(self._temporary[0])) as source:
+            for block in source.blocks(BLOCK, dtype="float32", always_2d=True):
+                target.write(block * np.float32(gain))
+
+    @contextlib.contextmanager
+    def _disk_errors(self):
+        import soundfile
+
+        try:
+            yield
+        except (OSError, soundfile.LibsndfileError, RuntimeError, AssertionError) as error:
+            self.discard()
+            raise UserError(
+                f"{show(self.path)}: could not be written ({error or 'the disk may be full'}); "
+                "nothing is left under this name"
+            ) from error
+
+
+def write_together(writers: list[AudioWriter]) -> float:
+    """Finish files that belong together, then name them all; return the one gain that they got.
+
+    The gain is 1 unless a format without headroom would clip the loudest of them.
+    """
+    peak = max(writer.peak for writer in writers)
+    gain = 1.0 if writers[0].format == "wav" or peak <= 1 else 0.999 / peak
+    for writer in writers:
+        writer.finish(gain)
+    for writer in writers:
+        writer.commit()
+    return gain

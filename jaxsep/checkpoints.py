@@ -1,0 +1,134 @@
+"""Checkpoints of a training run: Orbax, with a checksum of every file, and a lock on the run's folder.
+
+Orbax neither notices a flipped byte nor falls back. So each file of a finished checkpoint has its SHA-256
+beside it, damage is found when it is read, and the step before is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxsep.errors import UserError
+from jaxsep.files import write_atomically
+
+
+class Checkpoints:
+    """The checkpoints of one run folder: saved whole, checked when read.
+
+    Args:
+      folder: the run folder; checkpoints go to ``checkpoints/`` in it.
+      keep: how many of the newest to keep.
+    """
+
+    def __init__(self, folder, keep: int = 2):
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        self._root = Path(folder).absolute() / "checkpoints"
+        self._sums = self._root / "sha256"
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self._root, options=options)
+
+    def save(self, step: int, state, config: dict) -> None:
+        """Write state and config of ``step``; whole once this returns.
+
+        Raises:
+          UserError: when it cannot be written; the steps before are untouched.
+        """
+        args = self._ocp.args
+        try:
+            if step in self._manager.all_steps():  # a damaged one that is being replaced
+                self._manager.delete(step)
+            items = args.Composite(state=args.StandardSave(state), config=args.JsonSave(config))
+            self._manager.save(step, args=items, force=True)
+            self._manager.wait_until_finished()
+            self._write_sums(step)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self._root / str(step)}: the checkpoint could not be saved ({error}); "
+                "free some space and start the same command again: it goes on from the last whole one"
+            ) from error
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint that was finished, oldest first."""
+        return sorted(s for s in self._manager.all_steps() if self._sum_file(s).exists())
+
+    def damage(self, step: int) -> list[str]:
+        """Names of the files of a finished checkpoint that are not as they were written."""
+        try:
+            expected = json.loads(self._sum_file(step).read_text())
+        except (OSError, ValueError):
+            return [self._sum_file(step).name]
+        found = self._hashes(step)
+        return sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+
+    def config(self, step: int) -> dict:
+        """Return the config that was saved with ``step``."""
+        args = self._ocp.args
+        restored = self._manager.restore(step, args=args.Composite(config=args.JsonRestore()))
+        return restored["config"]
+
+    def state(self, step: int, like) -> Any:
+        """Return the state of ``step``, with shapes, dtypes and placement of ``like``."""
+        args = self._ocp.args
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
+        items = args.Composite(state=args.StandardRestore(abstract))
+        return self._manager.restore(step, args=items)["state"]
+
+    def newest_whole(self, warn=lambda message: None) -> int | None:
+        """Return the newest undamaged step, telling ``warn`` of each that is passed over."""
+        for step in reversed(self.steps()):
+            damaged = self.damage(step)
+            if not damaged:
+                return step
+            warn(f"checkpoint {step} is damaged ({', '.join(damaged[:3])}); taking the one before")
+        return None
+
+    def close(self) -> None:
+        """Release what the checkpoint manager holds."""
+        self._manager.close()
+
+    def _sum_file(self, step):
+        return self._sums / f"{step}.json"
+
+    def _hashes(self, step):
+        root = self._root / str(step)
+        files = sorted(p for p in root.rglob("*") if p.is_file())
+        return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+    def _write_sums(self, step):
+        self._sums.mkdir(exist_ok=True)
+        write_atomically(self._sum_file(step), json.dumps(self._hashes(step)).encode())
+        kept = set(self._manager.all_steps())
+        for path in self._sums.glob("*.json"):
+            if int(path.stem) not in kept:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def run_lock(folder) -> Iterator[None]:
+    """Hold a run folder for this process; a dead process's lock is free.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    import fcntl
+
+    path = Path(folder) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: another process is training in this folder; "
+                "wait for it, stop it, or train in another one"
+            ) from error
+        yield

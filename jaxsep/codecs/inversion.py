@@ -1,0 +1,65 @@
+"""Inversions: how magnitudes become waveforms.
+
+``inversion(transform, encoded, masks, magnitudes, length, residual, direct)`` gives ``(batch, sources,
+channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from jaxsep.codecs.estimates import Encoded
+from jaxsep.parts import ranged, register
+from jaxsep.spectral import griffin_lim
+
+
+@register("inversion", "mixture_phase")
+@dataclass(frozen=True)
+class MixturePhase:
+    """The phase of the mixture."""
+
+    exact = True
+
+    def __call__(
+        self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct
+    ) -> jax.Array:
+        """Masks and magnitudes -> waveforms."""
+        if direct:
+            spectra = transform.with_phase(encoded.spectrum, magnitudes, masks, residual)
+        else:
+            spectra = transform.masked(encoded.spectrum, masks, residual)
+        return transform.synthesize(spectra, length)
+
+
+@register("inversion", "griffin_lim")
+@dataclass(frozen=True)
+class GriffinLim:
+    """A phase found by Griffin-Lim, of the magnitudes alone."""
+
+    iterations: int = ranged(32, least=0, most=10_000)
+
+    exact = False
+
+    def __call__(
+        self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct
+    ) -> jax.Array:
+        """Masks and magnitudes -> waveforms."""
+        options = dict(n_fft=transform.n_fft, hop_length=transform.hop_length, window=transform.window)
+        return griffin_lim(transform.full(magnitudes), n_iter=self.iterations, length=length, **options)
+
+
+@register("inversion", "inverse")
+@dataclass(frozen=True)
+class Inverse:
+    """The transform's own inverse, of outputs that are its values: for waveforms and their frames."""
+
+    exact = False
+
+    def __call__(
+        self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct
+    ) -> jax.Array:
+        """Outputs, as ``magnitudes`` -> waveforms."""
+        return transform.synthesize(magnitudes, length)

@@ -1,0 +1,133 @@
+"""What a network is to the rest of the library, and how Flax Linen modules become one.
+
+A network is a part: a frozen dataclass of options, registered under ``("network", name)``, with
+
+- facts: ``causal``, ``window`` (frames that it takes at once, or None), ``domain`` (``"frames"`` or
+  ``"samples"``), ``output_range`` (``"unit"``, ``"not negative"`` or ``"any"``); and, where they differ from
+  those of :class:`NetworkFacts`, which may be inherited, ``sums_to_input``, ``cpu_options``, ``portable()``,
+  ``check(sources, bins)``;
+- ``build(sources=, channels=, bins=)``, which returns an object with the two pure functions of
+  :class:`BuiltNetwork`.
+
+Nothing outside this folder and :mod:`jaxsep.nn` knows which module library a network is written in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import flax.linen as nn
+import jax
+
+from jaxsep.nn.layers import ACTIVATIONS, OutputRange
+
+
+class BuiltNetwork(Protocol):
+    """A network for a number of sources, channels and bins: two pure functions."""
+
+    def init(self, key: jax.Array, features: jax.Array) -> dict:
+        """Return fresh variables, ``{"params": ..., "batch_stats": ...}``, for features of that shape."""
+
+    def apply(
+        self, variables: dict, features: jax.Array, *, train=False, key=None, mask=None, axis_name=None
+    ) -> tuple[jax.Array, dict]:
+        """Run the network.
+
+        Args:
+          variables: as :meth:`init` returns them; ``batch_stats`` may be missing or empty.
+          features: ``(batch, channels * views, bins, frames)``, or ``(batch, channels, samples)`` in the
+          domain
+            of samples.
+          train: use statistics of the batch and dropout.
+          key: ``(batch,)`` random keys, one per example; needed for dropout when ``train``.
+          mask: ``(batch,)`` weights of the examples in statistics of the batch; None for all 1.
+          axis_name: mapped device axis over which statistics are summed.
+
+        Returns:
+          ``(batch, sources, channels, bins, frames)`` or ``(batch, sources, channels, samples)`` outputs,
+          and the new ``batch_stats`` (the old ones unless ``train``).
+        """
+
+
+class NetworkFacts:
+    """What is true of a network that does not say otherwise."""
+
+    activation: str = "linear"
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return False
+
+    @property
+    def window(self) -> int | None:
+        """Frames that the network takes at once; None for any number."""
+        return None
+
+    @property
+    def domain(self) -> Literal["frames", "samples"]:
+        """Whether it maps ``(batch, channels, bins, frames)`` or ``(batch, channels, samples)``."""
+        return "frames"
+
+    @property
+    def output_range(self) -> OutputRange:
+        """Where its outputs lie: in [0, 1], at or above 0, anywhere."""
+        return ACTIVATIONS[self.activation][1]
+
+    @property
+    def sums_to_input(self) -> bool:
+        """Whether its outputs sum to its input."""
+        return False
+
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """Options of XLA under which it runs fastest on a CPU, for those who compile it."""
+        return {}
+
+    def portable(self):
+        """The same network, with the implementation that runs anywhere."""
+        return self
+
+    def check(self, num_sources: int, num_bins: int) -> None:
+        """Raise ValueError when there is no such network for this many sources and bins."""
+
+
+class LinenNetwork(NetworkFacts):
+    """A network whose ``module(num_sources, num_bins)`` is a Flax Linen module.
+
+    The module maps ``(batch, channels * views, bins, frames)`` to ``(batch, num_sources, bins, frames)``, one
+    source for each source and channel, and takes ``train``, ``keys``, ``mask`` and ``axis_name``.
+    """
+
+    def module(self, num_sources: int, num_bins: int) -> nn.Module:
+        """Return the module."""
+        raise NotImplementedError
+
+    def build(self, *, sources: int, channels: int, bins: int) -> LinenBuilt:
+        """Return the network for this many sources, channels heard together, and bins."""
+        return LinenBuilt(self.module(sources * channels, bins), sources, channels)
+
+
+@dataclass(frozen=True)
+class LinenBuilt:
+    """A Linen module as pure functions; see :class:`BuiltNetwork`."""
+
+    module: Any
+    sources: int
+    channels: int
+
+    def init(self, key: jax.Array, features: jax.Array) -> dict:
+        """Return fresh variables."""
+        return dict(self.module.init(key, features))
+
+    def apply(self, variables, features, *, train=False, key=None, mask=None, axis_name=None):
+        """Run the network."""
+        call = dict(train=train, keys=key, mask=mask, axis_name=axis_name)
+        statistics = variables.get("batch_stats", {})
+        if train:
+            outputs, updated = self.module.apply(variables, features, **call, mutable=["batch_stats"])
+            statistics = dict(updated).get("batch_stats", {})
+        else:
+            outputs = self.module.apply(variables, features, **call)
+        return outputs.reshape(len(outputs), self.sources, self.channels, *outputs.shape[2:]), statistics

@@ -1,0 +1,106 @@
+"""One network for each source, as Open-Unmix and Spleeter are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep.networks.lstm import LSTMMask
+from jaxsep.networks.network import NetworkFacts
+from jaxsep.nn.layers import OutputRange
+from jaxsep.parts import Network, ranged, register
+
+
+@register("network", "per_source")
+@dataclass(frozen=True)
+class PerSource(NetworkFacts):
+    """Holds any network once per source; each hears the mixture and estimates its own.
+
+    Example:
+      >>> network = PerSource(LSTMMask(layers=1, width=4)).build(sources=2, channels=1, bins=5)
+      >>> features = jnp.ones((3, 1, 5, 7))
+      >>> variables = network.init(jax.random.key(0), features)
+      >>> sorted(variables["params"]), network.apply(variables, features)[0].shape
+      (['source_0', 'source_1'], (3, 2, 1, 5, 7))
+    """
+
+    network: Network = field(default_factory=LSTMMask)
+    """The network that each source has one of."""
+    trained: tuple[int, ...] = ranged((), least=0)
+    """Indices of the sources whose networks are trained, the others staying as they are; all when empty."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return self.network.causal
+
+    @property
+    def window(self) -> int | None:
+        """Frames that the networks take at once; None for any number."""
+        return self.network.window
+
+    @property
+    def domain(self) -> Literal["frames", "samples"]:
+        """The networks' domain."""
+        return self.network.domain
+
+    @property
+    def output_range(self) -> OutputRange:
+        """Where the networks' outputs lie."""
+        return self.network.output_range
+
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """The networks' options of XLA."""
+        return getattr(self.network, "cpu_options", {})
+
+    def portable(self) -> PerSource:
+        """The same networks, with the implementation that runs anywhere."""
+        return PerSource(self.network.portable(), self.trained)
+
+    def check(self, num_sources: int, num_bins: int) -> None:
+        """Raise ValueError when there is no such network, or no such source to train."""
+        self.network.check(1, num_bins)
+        if any(i >= num_sources for i in self.trained):
+            raise ValueError(f"trained={self.trained}: expected indices below the {num_sources} sources")
+
+    def build(self, *, sources: int, channels: int, bins: int) -> BuiltPerSource:
+        """Return the networks."""
+        one = self.network.build(sources=1, channels=channels, bins=bins)
+        return BuiltPerSource(one, sources, self.trained or tuple(range(sources)))
+
+
+@dataclass(frozen=True)
+class BuiltPerSource:
+    """One network, with as many sets of variables as sources."""
+
+    one: Any
+    sources: int
+    trained: tuple[int, ...]
+
+    def init(self, key: jax.Array, features: jax.Array) -> dict:
+        """Return fresh variables, those of source i under ``source_i``."""
+        each = [self.one.init(jax.random.fold_in(key, i), features) for i in range(self.sources)]
+        return {c: self._named([v.get(c, {}) for v in each]) for c in ("params", "batch_stats")}
+
+    def apply(self, variables, features, *, train=False, key=None, mask=None, axis_name=None):
+        """Run every network on the mixture."""
+        outputs, statistics = [], []
+        for i in range(self.sources):
+            own = {c: variables[c][f"source_{i}"] for c in ("params", "batch_stats")}
+            learns = train and i in self.trained
+            if train and not learns:
+                own["params"] = jax.lax.stop_gradient(own["params"])
+            keys = None if key is None else jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(key)
+            call = dict(train=learns, key=keys, mask=mask, axis_name=axis_name)
+            found, changed = self.one.apply(own, features, **call)
+            outputs.append(found)
+            statistics.append(changed)
+        return jnp.concatenate(outputs, axis=1), self._named(statistics)
+
+    @staticmethod
+    def _named(each):
+        return {f"source_{i}": value for i, value in enumerate(each)}

@@ -1,0 +1,86 @@
+"""Output folders: one for each track, claimed by its input, never outside the folder that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxsep.audio import show
+from jaxsep.errors import UserError
+from jaxsep.files import write_atomically
+
+SOURCE = "source.json"
+
+
+def output_folder(out: str, name: str) -> Path:
+    """Make ``out/name``; refuse, before any work, what cannot be written."""
+    if not name or name in (".", "..") or "/" in name or os.sep in name:
+        raise UserError(f"the model's name {name!r} cannot be a folder's; rename the model")
+    root = Path(out) / name
+    make_folder(root)
+    _inside(Path(out), root)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(f"{show(root)}: cannot be written; give another -o FOLDER")
+    return root
+
+
+def note_source(folder: Path, path, **entries) -> None:
+    """Write beside stems which input they came from."""
+    source = {"input": os.fsdecode(os.path.abspath(path)), **entries}
+    write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def claimed_folder(root: Path, path) -> Iterator[Path]:
+    """Claim ``root/TRACK`` for an input; given up again when nothing comes of it.
+
+    A folder that holds another input's stems, or anything without saying whose it is, is left
+    alone and a number is added to the name.
+    """
+    track, owner = Path(path).stem or "track", os.fsdecode(os.path.abspath(path))
+    for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
+        folder = root / name
+        _inside(root, folder)
+        make_folder(folder)
+        if _claim(folder, owner):
+            break
+    else:
+        raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
+    try:
+        yield folder
+    finally:
+        if [p.name for p in folder.iterdir()] == [SOURCE]:
+            (folder / SOURCE).unlink()
+            folder.rmdir()
+
+
+def _claim(folder, owner):
+    """Whether the folder is this input's, now or from before."""
+    if not any(folder.iterdir()):
+        with contextlib.suppress(FileExistsError), open(folder / SOURCE, "x") as file:
+            json.dump({"input": owner}, file)
+            return True
+    try:
+        return json.loads((folder / SOURCE).read_text()).get("input") == owner
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _inside(root, folder):
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"{show(folder)}: leads out of {show(root)}; remove the link or give another -o FOLDER"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{show(folder)}: the folder cannot be made ({error.strerror}); give another -o FOLDER"
+        ) from error

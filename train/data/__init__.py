@@ -1,0 +1,1 @@
+"""Training data: which recordings, decoded once, and how examples are drawn from them."""

@@ -1,0 +1,264 @@
+"""Examples overlaid of clips, one class a source: each a function of (seed, number) alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from train.data.bank import Bank
+from train.data.generators.synthesis import echoes, level
+from train.data.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
+
+#: Level of a clip's sound before its gain, dBFS.
+LEVEL_DB = -23.0
+
+
+class Part(NamedTuple):
+    """One clip in a mixture."""
+
+    source: int
+    """Index of the source that it is a part of."""
+    clip: int
+    """Index of the clip in the bank; -1 for one that is generated."""
+    start: int
+    """First frame (of 30 ms) of the clip, its pauses shortened; what a generated clip is drawn from."""
+    gain_db: float
+    """Level relative to -23 dBFS."""
+    cutoff: float = 0.0
+    """Hz above which it is low-passed; 0 for nowhere."""
+    speed: float = 1.0
+    """What its pitch and tempo are multiplied by, in steps of 1/64."""
+    equalizer: int = 0
+    """What its equalizer is drawn from; 0 for none."""
+    room: int = 0
+    """What the room that it sounds in is drawn from; 0 for none."""
+
+
+class Clip(NamedTuple):
+    """What is known of a clip once it has been listened to."""
+
+    frames: np.ndarray
+    """Frames that are left once pauses are shortened."""
+    silent: np.ndarray
+    """Which of those are silence."""
+    level: float
+    """RMS of the others."""
+
+
+class Mixtures:
+    """Random access: mixture i of the whole run, drawn from (seed, i).
+
+    Recordings are drawn alike however many clips they were cut into.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        recipe: Any,
+        sources: tuple[str, ...],
+        seed: int,
+        length: int,
+        count: int,
+    ):
+        self.bank, self.recipe, self.sources = bank, recipe, sources
+        self.seed, self.length, self.count = seed, length, count
+        self.size = frame_length(bank.sample_rate)
+        self.names = [f"mixture{i:04d}" for i in range(count)]
+        self.lengths = np.full(count, length)
+        self._recordings = [[_grouped(bank, s, extra) for extra in (False, True)] for s in sources]
+        self._clip = cache(self._listen)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        parts = self.draw(i)
+        slots = sum(self.recipe.overlay.get(source, 1) for source in self.sources)
+        track = np.full(slots, -1)
+        track[: len(parts)] = [part.clip for part in parts]
+        return {"sources": self.render(parts), "track": track}
+
+    def track(self, i: int) -> np.ndarray:
+        """Mixture i, ``(sources, channels, samples)``."""
+        return self.render(self.draw(i))
+
+    def describe(self, i: int) -> list[dict]:
+        """What mixture i is made of: for each clip its source, name, start in seconds, gain in dB,
+        cutoff in Hz, speed and what its equalizer and its room are drawn from."""
+        return [
+            {
+                "source": part.source,
+                "clip": self.bank.names[part.clip] if part.clip >= 0 else "generated",
+                "start": round(part.start * self.size / self.bank.sample_rate, 3) if part.clip >= 0 else 0.0,
+                "gain_db": round(part.gain_db, 2),
+                "cutoff": round(part.cutoff, 1),
+                "speed": part.speed,
+                "equalizer": part.equalizer,
+                "room": part.room,
+            }
+            for part in self.draw(i)
+        ]
+
+    def draw(self, i: int) -> list[Part]:
+        """Draw the clips of mixture i."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, int(i)]))
+        present = rng.random(len(self.sources)) >= self.recipe.absent
+        present[rng.integers(len(self.sources))] |= not present.any()
+        return [
+            self._part(rng, s)
+            for s, source in enumerate(self.sources)
+            if present[s]
+            for _ in range(self.recipe.overlay.get(source, 1))
+        ]
+
+    def render(self, parts: list[Part]) -> np.ndarray:
+        """Return the sources that ``parts`` sum to, ``(sources, channels, length)`` float32."""
+        channels = self.bank.audio.shape[2]
+        audio = np.zeros((len(self.sources), channels, self.length), np.float32)
+        for part in parts:
+            gain = np.float32(10 ** ((LEVEL_DB + part.gain_db) / 20))
+            if part.clip < 0:
+                rng = np.random.Generator(np.random.Philox(key=[part.start, 0]))
+                clip = self._generate(rng, self.sources[part.source])
+                audio[part.source] += gain * self._changed(part, clip)
+                continue
+            for channel in range(channels):
+                audio[part.source, channel] += gain * self._changed(part, self._excerpt(part, channel))
+        return audio
+
+    def _changed(self, part, clip):
+        """One channel of a clip, at its speed, low-passed, equalized and in its room."""
+        rate = self.bank.sample_rate
+        if part.cutoff or part.speed != 1 or part.equalizer:
+            gains = self._equalizer(part.equalizer)
+            clip = resample_and_filter(clip, self.length, part.speed, part.cutoff, rate, gains)
+        if part.room:
+            rng = np.random.Generator(np.random.Philox(key=[part.room, 2]))
+            clip = level(echoes(rng, clip, rate)) * np.sqrt(np.mean(np.square(clip)))
+        return clip
+
+    def _part(self, rng, source) -> Part:
+        """Draw a clip of a source: a recording first, then one of its clips, then where it starts."""
+        recipe, name = self.recipe, self.sources[source]
+        gain = float(rng.uniform(-recipe.gain_db, recipe.gain_db))
+        cutoff = float(np.exp(rng.uniform(*np.log([2500, 10000])))) if rng.random() < recipe.low_pass else 0.0
+        ratio = 2 ** (recipe.speed_semitones / 12)
+        speed = int(rng.integers(np.ceil(64 / ratio), np.floor(64 * ratio) + 1)) / 64
+        equalizer = int(rng.integers(1, 2**31)) if recipe.equalizer_db else 0
+        room = int(rng.integers(1, 2**31)) if recipe.reverb and rng.random() < recipe.reverb else 0
+        main, extra = self._recordings[source]
+        if rng.random() < recipe.generated.get(name, 0.0):
+            number = int(rng.integers(2**62))
+            return Part(source, -1, number, gain, cutoff, equalizer=equalizer, room=room)
+        recordings = extra if not main or (extra and rng.random() < recipe.extra_share) else main
+        clips = recordings[rng.integers(len(recordings))]
+        clip = clips[rng.integers(len(clips))]
+        known = self._clip(clip, source)
+        starts = sounding_starts(known.silent, self._frames(speed), self._max_silence(source))
+        start = int(starts[rng.integers(len(starts))])
+        return Part(source, clip, start, gain, cutoff, speed, equalizer, room)
+
+    def _equalizer(self, number):
+        """Gains in dB of octaves from 43 Hz (at 22050 Hz) to the Nyquist frequency."""
+        if not number:
+            return np.zeros(9)
+        rng = np.random.Generator(np.random.Philox(key=[number, 1]))
+        return rng.uniform(-self.recipe.equalizer_db, self.recipe.equalizer_db, 9)
+
+    def _frames(self, speed):
+        """Frames of a clip that an excerpt takes."""
+        return -(-int(np.ceil(self.length * speed)) // self.size)
+
+    def _generate(self, rng, name):
+        """Generate a clip whose sound, pauses aside, has RMS 1."""
+        clip = self.recipe.generator(name)(rng, self.length, self.bank.sample_rate)
+        return clip / np.float32(_level(clip, silent_frames(clip, self.bank.sample_rate), self.size))
+
+    def _excerpt(self, part, channel):
+        """Cut from a clip with RMS 1, or looped; where it jumps it is faded over 2 ms."""
+        known = self._clip(part.clip, part.source)
+        count = np.arange(self._frames(part.speed))
+        frames = known.frames[(part.start + count) % len(known.frames)]
+        begin = int(self.bank.starts[part.clip])
+        audio = self.bank.audio[begin : begin + (int(frames.max()) + 1) * self.size, 0, channel]
+        excerpt = audio.reshape(-1, self.size)[frames].reshape(-1)
+        fade = np.linspace(0, 1, self.bank.sample_rate // 500, dtype=np.float32)
+        for seam in (np.flatnonzero(np.diff(frames) != 1) + 1) * self.size:
+            excerpt[seam - len(fade) : seam] *= fade[::-1]
+            excerpt[seam : seam + len(fade)] *= fade
+        return excerpt[: int(np.ceil(self.length * part.speed))] / np.float32(known.level)
+
+    def _listen(self, clip, source) -> Clip:
+        audio = self.bank.track(clip)[0].mean(axis=0)
+        silent = silent_frames(audio, self.bank.sample_rate)
+        if silent.all():
+            return Clip(np.arange(len(silent)), silent, 1.0)
+        kept = shorten_pauses(silent, self._max_silence(source))
+        return Clip(kept, silent[kept], _level(audio, silent, self.size))
+
+    def _max_silence(self, source):
+        free = self.sources[source] in self.recipe.free_silence
+        return 1.0 if free else self.recipe.max_silence
+
+
+def resample_and_filter(
+    audio: np.ndarray,
+    length: int,
+    speed: float,
+    cutoff: float,
+    sample_rate: int,
+    gains_db: np.ndarray | None = None,
+) -> np.ndarray:
+    """Play faster or slower, take away what lies above a frequency, equalize: one FFT there and back.
+
+    Args:
+      audio: ``(samples,)`` floats, at least ``length * speed`` of them.
+      length: samples to return.
+      speed: what pitch and tempo are multiplied by; a multiple of 1/64, so that both transforms
+        have small factors.
+      cutoff: Hz of the result, above which it falls by 96 dB an octave; 0 for none.
+      sample_rate: Hz.
+      gains_db: gains at the Nyquist frequency and at the octaves under it, lowest first, between
+        which they are interpolated; none when None.
+
+    Returns:
+      ``(length,)`` float32.
+
+    Example:
+      >>> tone = np.sin(np.arange(8000, dtype=np.float32))  # 1273 Hz at 8000 Hz
+      >>> bool(np.abs(resample_and_filter(tone, 4000, 1.0, 500, 8000)[500:-500]).max() < 1e-3)
+      True
+      >>> fast = resample_and_filter(tone, 4000, 1.5, 0, 8000)[500:3500]
+      >>> bool(np.abs(fast - np.sin(1.5 * np.arange(500, 3500))).max() < 0.02)
+      True
+    """
+    blocks = 64 * -(-length // 4096)
+    before, after = round(64 * speed) * blocks, 64 * blocks
+    spectrum = np.fft.rfft(audio, before)[: after // 2 + 1]
+    if cutoff:
+        ratio = np.arange(len(spectrum), dtype=np.float32) * np.float32(sample_rate / after / cutoff)
+        spectrum /= np.sqrt(1 + ratio**32)
+    if gains_db is not None and np.any(gains_db):
+        points, octaves = np.geomspace(0.5 ** (len(gains_db) - 1), 1, 64), np.arange(len(gains_db))
+        curve = 10 ** (np.interp(np.log2(points) + octaves[-1], octaves, gains_db) / 20)
+        bins = np.arange(len(spectrum)) * (2 / after)
+        spectrum *= np.interp(bins, points, curve).astype(np.float32)
+    scale = np.float32(after / before)
+    return np.fft.irfft(spectrum * scale, after)[:length].astype(np.float32)
+
+
+def _level(audio, silent, size):
+    """RMS of the frames of ``size`` samples that are not silent."""
+    frames = audio[: len(silent) * size].reshape(-1, size)
+    return float(np.sqrt(np.mean(np.square(frames[~silent], dtype=np.float64)))) if not silent.all() else 1.0
+
+
+def _grouped(bank, source, extra):
+    """Indices of a class's clips, recording by recording."""
+    groups: dict[str, list[int]] = {}
+    for i, track in enumerate(bank.tracks):
+        if track.label == source and track.extra == extra:
+            groups.setdefault(track.recording, []).append(i)
+    return list(groups.values())

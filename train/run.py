@@ -1,0 +1,351 @@
+"""The training loop: read a batch, take THE step, log, validate, save; stop and resume exactly.
+
+One run, or several of one shape at once: runs that differ in seed and learning rate alone are stacked and
+trained as one program, because small networks do not fill an accelerator. Read :func:`train` top to bottom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxsep.checkpoints import Checkpoints, run_lock
+from jaxsep.compilation import compiler_options
+from jaxsep.errors import UserError
+from jaxsep.hub import find_model, load_model, save_model
+from jaxsep.parts import from_dict, to_dict
+from jaxsep.system import System
+from jaxsep.training import init_state, train_step
+from train.config import TrainConfig, changed_fields
+from train.data.batches import batches
+from train.data.recipes import open_part
+from train.log import Log
+from train.validate import validate
+
+_ARRAYS = ("sources", "weight", "id")
+
+
+def run(config: TrainConfig) -> int:
+    """Train as ``config`` says; return the exit status.
+
+    Raises:
+      UserError: something that the user can mend, such as a run that went bad.
+    """
+    status, failed = run_together([config])
+    if failed:
+        raise UserError(failed[config.out])
+    return status
+
+
+def run_together(configs: list[TrainConfig]) -> tuple[int, dict[str, str]]:
+    """Train runs of one shape; return the exit status, and why runs failed, by their folder.
+
+    Each run leaves its log and its best model in its own folder. The checkpoints of one run are there too;
+    those of several at once are in a folder beside them. The same call goes on from there.
+    """
+    with ExitStack() as stack:
+        outs = [Path(c.out).expanduser() for c in configs]
+        for out in outs:
+            stack.enter_context(run_lock(out))
+        logs = [stack.enter_context(Log(out, c)) for out, c in zip(outs, configs, strict=True)]
+        runs = Runs(configs, outs, logs)
+        with Stop() as stop:
+            status = train(runs, stop)
+    return status, runs.failed
+
+
+def train(runs: Runs, stop: Stop) -> int:
+    """Take the steps that are left of every run; save, validate and stop between them."""
+    config, program = runs.config, Program(runs.configs)
+    checkpoints = Checkpoints(runs.folder, config.keep)
+    state = program.place(_start(runs, checkpoints))
+    number = first = int(np.max(state.step))
+    for log in runs.logs:
+        log.start(first, config.steps)
+
+    def save():
+        runs.flush()
+        checkpoints.save(number, state, runs.saved())
+
+    # A signal may have cut the validation of the last step short; it comes before the next step.
+    if first and first != runs.validated and _validate_if_due(runs, program, state, number, stop):
+        save()
+    for number, batch in enumerate(runs.batches(first), first + 1):
+        # The arrays of a step are still being computed when the next batch is read.
+        state, metrics = program.step(state, program.put(batch))
+        runs.log(number, metrics, batch)
+        _validate_if_due(runs, program, state, number, stop)
+        if number % config.save_every == 0 or number == config.steps or stop:
+            save()
+        if stop:
+            runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
+            return 128 + stop.signal
+    checkpoints.close()
+    for i in runs.alive:
+        runs.logs[i].say(f"done: {number} steps; the model is in {runs.outs[i] / 'best'}")
+    return 0
+
+
+class Stop:
+    """Notes SIGTERM and SIGINT, so that the loop saves before it ends."""
+
+    def __init__(self):
+        self.signal = 0
+
+    def __enter__(self):
+        handled = (signal.SIGTERM, signal.SIGINT)
+        self._before = {s: signal.signal(s, self._note) for s in handled}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _frame):
+        self.signal = number
+
+    def __bool__(self):
+        return self.signal != 0
+
+
+class Program:
+    """The compiled step: of one run, its batch spread over the devices; of several, stacked on the first
+    axis."""
+
+    def __init__(self, configs: list[TrainConfig]):
+        config, self.count = configs[0], len(configs)
+        options = compiler_options(config.system.network)
+        self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
+        if self.count > 1:
+            step = partial(stacked_step, config)
+            self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
+            return
+        devices = jax.devices()
+        if config.batch_size % len(devices):
+            raise UserError(
+                f"batch_size={config.batch_size}: expected a multiple of the {len(devices)} devices"
+            )
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._parts = NamedSharding(mesh, PartitionSpec("batch"))
+        step = partial(train_step, optimizer=config.optimizer(config.steps), **config.step_options())
+        self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
+
+    def place(self, state):
+        """The state on every device."""
+        return state if self.count > 1 else jax.device_put(state, self._whole)
+
+    def put(self, each: list[dict]):
+        """The runs' batches, stacked; or a part of the only one on each device."""
+        if self.count > 1:
+            return {k: np.stack([batch[k] for batch in each]) for k in _ARRAYS}
+        put = partial(jax.make_array_from_process_local_data, self._parts)
+        return {k: put(each[0][k]) for k in _ARRAYS}
+
+    def step(self, state, batch):
+        """Take a step of every run."""
+        return self._compiled(state, batch, self.rates) if self.count > 1 else self._compiled(state, batch)
+
+    def one(self, tree, i: int):
+        """What belongs to run i."""
+        return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
+
+
+def rated_step(config: TrainConfig, state, batch, rate):
+    """The step of one run at a learning rate that may be traced.
+
+    It multiplies the update of an optimizer of rate 1, which Adam, AdamW, ADADELTA and SGD all allow.
+    """
+    unit = replace(config.optimizer, learning_rate=1.0)(config.steps)
+    return train_step(state, batch, optimizer=optax.chain(unit, optax.scale(rate)), **config.step_options())
+
+
+def stacked_step(config, states, batches, rates):
+    """An accelerator computes the runs at once; a CPU takes them in turn, which its caches prefer."""
+    step = partial(rated_step, config)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(step)(states, batches, rates)
+    return jax.lax.map(lambda one: step(*one), (states, batches, rates))
+
+
+class Runs:
+    """Runs that share all but their seeds, learning rates and folders: their data, logs and notes."""
+
+    def __init__(self, configs: list[TrainConfig], outs: list[Path], logs: list[Log]):
+        self.configs, self.outs, self.logs = configs, outs, logs
+        self.config, self.system = configs[0], System(configs[0].system)
+        self.failed: dict[str, str] = {}
+        self.bank = _open(self.config, "train", logs[0])
+        valid = _open(self.config, "valid", logs[0])
+        self.recordings = self.config.data.recipe.validation(
+            self.config.data, valid, self.config.system.sources
+        )
+        self.data = {"train": self.bank.digest(), "valid": valid.digest()}
+        self.notes: list[dict] = [{"score": None, "validated": 0, "data": self.data} for _ in configs]
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are: the run's folder, or one for the group."""
+        if len(self.outs) == 1:
+            return self.outs[0]
+        names = hashlib.sha256("\n".join(out.name for out in self.outs).encode()).hexdigest()[:12]
+        return self.outs[0].parent / f"together-{names}"
+
+    @property
+    def validated(self) -> int:
+        """The step that every run was validated at last."""
+        return min(notes["validated"] for notes in self.notes)
+
+    @property
+    def alive(self) -> list[int]:
+        """Runs that have not gone bad."""
+        return [i for i, c in enumerate(self.configs) if c.out not in self.failed]
+
+    def saved(self) -> dict:
+        """What a checkpoint says of the runs."""
+        if len(self.configs) == 1:
+            return {"config": to_dict(self.config), "notes": self.notes[0]}
+        return {"configs": [to_dict(c) for c in self.configs], "notes": self.notes}
+
+    def batches(self, first: int) -> Iterator[list[dict]]:
+        """The runs' batches of each step from ``first`` on; runs of one seed share theirs."""
+        config = self.config
+        sources, count = config.system.sources, config.steps * config.batch_size
+        seeds = list(dict.fromkeys(c.seed for c in self.configs))
+        places = [seeds.index(c.seed) for c in self.configs]
+
+        def stream(seed):
+            drawn = (config.data, self.bank, sources, seed, config.read_samples, count)
+            return batches(config.data.recipe.examples(*drawn), config.batch_size, first, config.data.threads)
+
+        for each in zip(*map(stream, seeds), strict=True):
+            yield [each[place] for place in places]
+
+    def log(self, number: int, metrics: dict, batch: list[dict]) -> None:
+        """Note the metrics of a step; a run gone bad goes no further."""
+        for i in self.alive:
+            own = metrics if len(self.configs) == 1 else {k: v[i] for k, v in metrics.items()}
+            self._guard(i, partial(self.logs[i].step, number, own, self.names(batch[i])))
+
+    def flush(self) -> None:
+        """Write what was noted."""
+        for i in self.alive:
+            self._guard(i, self.logs[i].flush)
+
+    def names(self, batch: dict) -> list[str]:
+        """Names of the recordings of a batch."""
+        return [self.bank.names[i] for i in batch["track"].ravel() if i >= 0]
+
+    def _guard(self, i, act):
+        try:
+            act()
+        except UserError as error:
+            if len(self.configs) == 1:
+                raise
+            self.failed[self.configs[i].out] = str(error)
+            self.logs[i].say(str(error))
+
+
+def _open(config, part, log):
+    """Decode the recordings of one folder, and list what could not be used."""
+    bank = open_part(config, part)
+    minutes = bank.lengths.sum() / bank.sample_rate / 60
+    log.say(f"data.{part}: {len(bank.names)} recordings, {minutes:.1f} minutes")
+    for line in bank.skipped:
+        log.say(f"data.{part}: skipped {line}")
+    return bank
+
+
+def _start(runs, checkpoints):
+    """The state to start from: of the newest whole checkpoint, another model's weights, or fresh."""
+    newest = checkpoints.newest_whole(runs.logs[0].say)
+    if len(runs.configs) > 1:
+        return _start_stacked(runs, checkpoints, newest)
+    config, log = runs.config, runs.logs[0]
+    state = init_state(runs.system, config.optimizer(config.steps), config.seed, ema=config.ema_decay > 0)
+    if newest is None:
+        return _fine_tuned(config, runs.system, state, log) if config.init_from else state
+    saved = checkpoints.config(newest)
+    before = to_dict(from_dict(TrainConfig, saved["config"]))  # with the fields that are newer
+    changes = changed_fields(before, to_dict(config))
+    if saved["notes"]["data"]["train"] != runs.data["train"]:
+        changes.append("the recordings to train on")
+    if changes and not config.allow_changes:
+        raise UserError(
+            f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
+            "give another --out, or --allow-changes"
+        )
+    log.say(f"resuming at step {newest}")
+    if saved["notes"]["data"]["valid"] == runs.data["valid"]:
+        runs.notes = [{**saved["notes"], "data": runs.data}]
+    return checkpoints.state(newest, state)
+
+
+def _start_stacked(runs, checkpoints, newest):
+    config = runs.config
+    unit = optax.chain(replace(config.optimizer, learning_rate=1.0)(config.steps), optax.scale(1.0))
+    each = [init_state(runs.system, unit, c.seed, ema=config.ema_decay > 0) for c in runs.configs]
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    if newest is None:
+        return states
+    saved = checkpoints.config(newest)
+    if saved["configs"] != runs.saved()["configs"]:
+        raise UserError(f"{runs.outs[0].parent}: holds another sweep's runs; give another --out")
+    runs.notes = saved["notes"]
+    return checkpoints.state(newest, states)
+
+
+def _fine_tuned(config, system, state, log):
+    """The fresh state with the weights of ``config.init_from``."""
+    other, variables, _ = load_model(find_model(config.init_from))
+    same = other.config.sources == system.config.sources and other.config.codec == system.config.codec
+    wanted = {"params": state.params, "batch_stats": state.model_state}
+    given = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    if not same or jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, given):
+        raise UserError(
+            f"init_from={config.init_from}: has another network, codec or sources than this config "
+            f"(its sources are {', '.join(other.config.sources)})"
+        )
+    log.say(f"starting from the weights of {config.init_from}")
+    params = jax.tree.map(jnp.asarray, given["params"])
+    ema = jax.tree.map(jnp.copy, given) if state.ema else {}
+    return replace(state, params=params, ema=ema, model_state=given["batch_stats"])
+
+
+def _validate_if_due(runs, program, state, number, stop) -> bool:
+    """Score the validation recordings every so often; publish what scores best. Whether all was scored."""
+    if number % runs.config.valid_every and number != runs.config.steps:
+        return False
+    runs.flush()
+    for i in runs.alive:
+        if runs.notes[i]["validated"] != number:
+            validate_run(runs, i, program.one(state, i), stop)
+    return runs.validated == number
+
+
+def validate_run(runs: Runs, i: int, state, stop: Stop) -> None:
+    """Validate run i; publish its model to ``best/`` when none of its was better."""
+    number, notes, out, system = int(state.step), runs.notes[i], runs.outs[i], runs.system
+    result = validate(system, state.variables(), runs.recordings, runs.configs[i].examples, stop)
+    if result is None:
+        return
+    runs.logs[i].validation(number, result)
+    notes["validated"] = number
+    if notes["score"] is not None and result.score <= notes["score"]:
+        return
+    notes["score"] = result.score
+    tracks = len(runs.recordings.names)
+    scores = {stem: {"si_sdri": value, "tracks": tracks} for stem, value in result.mean.items()}
+    info = {"name": out.name, "step": number, "scores": {"validation": scores}}
+    save_model(out / "best", system, jax.device_get(state.variables()), info=info)

@@ -1,0 +1,1 @@
+"""Tools beside training: sweeps, audits of data, tables of tracks, rendered examples, publishing."""

@@ -1,0 +1,92 @@
+"""``python -m train.tools.publish RUN FOLDER``: a training run's best model as a published one.
+
+Writes ``model.safetensors`` (float16 unless ``--weights`` says otherwise), ``config.json`` and the card
+``README.md``. ``--about`` is a YAML file with the entries ``description``, ``license`` and ``card``;
+``--scores`` a JSON file that ``jaxsep evaluate --json`` or ``python -m benchmarks.sounds RUN`` wrote on the
+data that ``--data`` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from jaxsep.errors import UserError
+from jaxsep.hub import find_model, load_model, save_model
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m train.tools.publish", description=__doc__)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--about", required=True)
+    parser.add_argument("--scores")
+    parser.add_argument("--data", default="valid")
+    parser.add_argument("--weights", choices=("float32", "float16", "int8"), default="float16")
+    options = parser.parse_args(arguments)
+    try:
+        about = Path(options.about)
+        publish(options.run, Path(options.folder), about, options.scores, options.data, options.weights)
+    except (UserError, OSError, KeyError) as error:
+        print(f"train.tools.publish: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def publish(
+    run: str, folder: Path, about_path: Path, scores_path: str | None, data: str, storage="float16"
+) -> None:
+    """Write the model of ``run`` to ``folder`` with what ``about_path`` says of it."""
+    system, variables, info = load_model(find_model(run))
+    about = yaml.safe_load(about_path.read_text())
+    scores = {}
+    if scores_path:
+        summary = _summary(Path(scores_path), Path(run).name)
+        scores = {
+            data: {
+                stem: {k: round(v, 2) for k, v in row.items() if v is not None}
+                for stem, row in summary.items()
+            }
+        }
+    entries = {
+        "name": folder.name,
+        "description": about["description"],
+        "license": about["license"],
+        "step": info.get("step"),
+        "scores": scores,
+    }
+    save_model(folder, system, variables, info=entries, storage=storage)
+    sha256 = json.loads((folder / "config.json").read_text())["sha256"]
+    parts = [f"# {folder.name}", about["card"].strip(), *_table(data, scores)]
+    card = "\n\n".join([*parts, f"SHA-256 of model.safetensors: `{sha256}`"]) + "\n"
+    (folder / "README.md").write_text(card)
+
+
+def _summary(path, name):
+    """Scores for each stem, of an evaluation or of the model of that name in a benchmark."""
+    found = json.loads(path.read_text())
+    if "summary" in found:
+        return found["summary"]
+    if name not in found["results"]:
+        raise UserError(f"{path}: holds no scores of {name}; run `python -m benchmarks.sounds` on it first")
+    return found["results"][name]
+
+
+def _table(data, scores):
+    """Scores as a Markdown table, where there are any."""
+    if not scores:
+        return []
+    rows = scores[data]
+    figures = [k for k in next(iter(rows.values())) if k != "tracks" and not k.startswith("silent")]
+    lines = [f"| {data}, dB | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+    lines += [f"| {stem} | " + " | ".join(str(row[k]) for k in figures) + " |" for stem, row in rows.items()]
+    return ["\n".join(lines)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
