@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
-from jaxsep.parts import from_dict, is_part, to_dict
+from jaxsep.parts import from_dict, to_dict, unregistered
 
 if TYPE_CHECKING:  # listing models needs no JAX
     from jaxsep.system import System
@@ -156,14 +156,11 @@ def _check_described(system):
             f"{type(system).__name__}: a subclass of System is not described by its config; "
             "register a part instead"
         )
-    parts = {"network": system.config.network}
-    parts |= {f"codec.{f}": getattr(system.config.codec, f) for f in system.config.codec.__dataclass_fields__}
-    for name, part in parts.items():
-        if name.split(".")[-1] not in ("level", "phase") and not is_part(part):
-            raise UserError(
-                f"{name}={type(part).__name__}: is not a registered part, so no config names it; "
-                "put @jaxsep.register(kind, name) above the class"
-            )
+    if wrong := unregistered(system.config):
+        raise UserError(
+            f"{wrong[0]}: holds no registered part, so no config names it; put "
+            "@jaxsep.register(kind, name) above its class"
+        )
     if from_dict(SystemConfig, to_dict(system.config), "system") != system.config:
         raise UserError(
             "the system's config does not come back from its own description; check its parts' fields"

@@ -31,12 +31,13 @@ from jaxsep.errors import UserError
 
 #: What can be exchanged; each kind's protocol is documented in the folder of its own parts.
 KINDS = (
-    "network", "transform", "scale", "normalizer", "head", "inversion", "loss", "optimizer", "schedule",
-    "recipe", "generator",
+    "network", "codec", "transform", "scale", "normalizer", "head", "inversion", "loss", "optimizer",
+    "schedule", "recipe", "generator",
 )  # fmt: skip
 
 #: Types for fields that hold a part of that kind.
 Network = Annotated[Any, "network"]
+Codec = Annotated[Any, "codec"]
 Transform = Annotated[Any, "transform"]
 Scale = Annotated[Any, "scale"]
 Normalizer = Annotated[Any, "normalizer"]
@@ -269,6 +270,26 @@ def is_part(value: Any) -> bool:
     """Whether a value is an instance of a registered part, itself and no subclass of it."""
     kind, name = getattr(value, "kind", None), getattr(value, "name", None)
     return isinstance(name, str) and _REGISTRY.get(str(kind), {}).get(name) is type(value)
+
+
+def unregistered(config: Any, where: str = "") -> list[str]:
+    """Dotted names of the fields for parts that hold something else, in a dataclass and all it holds."""
+    found: list[str] = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{where}{field.name}"
+        for part in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(part):
+                found += (
+                    unregistered(part, f"{name}.") if is_part(part) or not _kind(config, field) else [name]
+                )
+    return found
+
+
+def _kind(config, field):
+    """The kind of part that a field, or each entry of it, holds; None for no part."""
+    hint = typing.get_type_hints(type(config), include_extras=True)[field.name]
+    inner = (hint, *typing.get_args(hint)) if typing.get_origin(hint) is not Annotated else (hint,)
+    return next((typing.get_args(h)[1] for h in inner if typing.get_origin(h) is Annotated), None)
 
 
 def from_dict(cls: Any, values: Any, where: str = "config") -> Any:

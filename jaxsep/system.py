@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsep import parts
 from jaxsep._checks import as_float, at_least_ndim
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
 from jaxsep.masks import slowed_mask
@@ -32,7 +33,7 @@ class SystemConfig:
     """Hz that the system works at."""
     channels: int = ranged(1, least=1, most=2)
     """Channels heard together: 1, each on its own, or 2."""
-    codec: Codec = field(default_factory=Codec)
+    codec: parts.Codec = field(default_factory=Codec)
     """How waveforms become features and outputs become waveforms."""
     network: Network = field(default_factory=LSTMMask)
     """The network and its options."""

@@ -3,21 +3,24 @@
 import csv
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxsep.augment import in_room, play_back
 from jaxsep.errors import UserError
 from train.config import DataConfig
 from train.data.bank import build_bank
 from train.data.batches import batches
 from train.data.generators import sirens
 from train.data.listing import data_folder
-from train.data.mixtures import LEVEL_DB, resample_and_filter
+from train.data.mixtures import LEVEL_DB
 from train.data.recipes import (
     ClassFolders,
     StereoPairs,
@@ -249,7 +252,7 @@ def test_resampling_equals_scipy_in_the_middle(rng, speed, cutoff):
 
     sos = scipy.signal.butter(12, 500, fs=RATE, output="sos")
     noise = scipy.signal.sosfiltfilt(sos, rng.standard_normal(9000)).astype(np.float32)
-    ours = resample_and_filter(noise, 6000, speed, cutoff, RATE)
+    ours = play_back(noise, 6000, speed=speed, cutoff=cutoff, sample_rate=RATE)
     ratio = Fraction(speed).limit_denominator(64)
     theirs = scipy.signal.resample_poly(noise, ratio.denominator, ratio.numerator, window=("kaiser", 12.0))
     if cutoff:
@@ -258,6 +261,17 @@ def test_resampling_equals_scipy_in_the_middle(rng, speed, cutoff):
         theirs = np.fft.irfft(spectrum / np.sqrt(1 + (frequency / cutoff) ** 32), len(theirs))
     inside = slice(600, 5000)
     np.testing.assert_allclose(ours[inside], theirs[inside], atol=0.01 * np.abs(noise).max())
+
+
+def test_the_host_changes_sound_as_the_device_does(rng):
+    """One function for numpy and JAX arrays: playback with all it can do, and a room."""
+    x = rng.standard_normal((2, 3000)).astype(np.float32)
+    gains, response = rng.uniform(-6, 6, 9), rng.standard_normal(500) * np.exp(-np.arange(500) / 90)
+    change = partial(play_back, length=2000, speed=1.25, cutoff=900.0, sample_rate=RATE, gains_db=gains)
+    host, device = change(x), jax.jit(change)(x)
+    assert isinstance(host, np.ndarray) and host.dtype == np.float32
+    np.testing.assert_allclose(device, host, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(in_room)(x, response), in_room(x, response), atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(2 * len(sirens.KINDS)))

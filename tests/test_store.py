@@ -62,7 +62,7 @@ def test_what_a_config_does_not_describe_cannot_be_saved(tmp_path):
     variables = System(config).init(jax.random.key(0))
     with pytest.raises(UserError, match="Mine: a subclass of System"):
         save_model(tmp_path / "m", Mine(config), variables)
-    with pytest.raises(UserError, match="network=Wider: is not a registered part"):
+    with pytest.raises(UserError, match="network: holds no registered part"):
         save_model(tmp_path / "m", System(SystemConfig(network=Wider(layers=1))), variables)
     assert not (tmp_path / "m").exists()
 

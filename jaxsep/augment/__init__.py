@@ -1,4 +1,4 @@
-"""Augmentation on the device: keyed pure functions of one example's sources."""
+"""Augmentation: keyed pure functions of one example's sources, and the signal changes that they draw."""
 
 from jaxsep.augment.chain import AugmentConfig as AugmentConfig
 from jaxsep.augment.chain import augment as augment
@@ -11,7 +11,9 @@ from jaxsep.augment.lowpass import random_lowpass as random_lowpass
 from jaxsep.augment.pitch import pitch_shift as pitch_shift
 from jaxsep.augment.pitch import random_pitch_and_tempo as random_pitch_and_tempo
 from jaxsep.augment.pitch import time_stretch as time_stretch
+from jaxsep.augment.playback import play_back as play_back
 from jaxsep.augment.remix import remix as remix
+from jaxsep.augment.room import in_room as in_room
 from jaxsep.augment.shift import circular_shift as circular_shift
 from jaxsep.augment.speed import random_speed as random_speed
 from jaxsep.augment.speed import resample_at as resample_at

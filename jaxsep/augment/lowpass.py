@@ -1,4 +1,4 @@
-"""Random low-pass: what was recorded at a low rate must not be told by that."""
+"""Random low-pass, so that a class cannot be recognized by its bandwidth."""
 
 from __future__ import annotations
 

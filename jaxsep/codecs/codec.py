@@ -17,9 +17,10 @@ from jaxsep.codecs.inversion import MixturePhase
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.scale import Magnitude
 from jaxsep.codecs.stft import STFT
-from jaxsep.parts import Head, Inversion, Normalizer, Scale, Transform
+from jaxsep.parts import Head, Inversion, Normalizer, Scale, Transform, register
 
 
+@register("codec", "codec")
 @dataclass(frozen=True)
 class Codec:
     """Encodes mixtures, decodes a network's outputs, and says what the true sources are in each domain.

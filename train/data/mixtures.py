@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsep.augment import in_room, play_back
 from train.data.bank import Bank
-from train.data.generators.synthesis import echoes, level
+from train.data.generators.synthesis import draw_room, level
 from train.data.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
 
 #: Level of a clip's sound before its gain, dBFS.
@@ -132,11 +133,11 @@ class Mixtures:
         """One channel of a clip, at its speed, low-passed, equalized and in its room."""
         rate = self.bank.sample_rate
         if part.cutoff or part.speed != 1 or part.equalizer:
-            gains = self._equalizer(part.equalizer)
-            clip = resample_and_filter(clip, self.length, part.speed, part.cutoff, rate, gains)
+            options = dict(speed=part.speed, cutoff=part.cutoff, gains_db=self._equalizer(part.equalizer))
+            clip = play_back(clip, self.length, sample_rate=rate, **options)
         if part.room:
             rng = np.random.Generator(np.random.Philox(key=[part.room, 2]))
-            clip = level(echoes(rng, clip, rate)) * np.sqrt(np.mean(np.square(clip)))
+            clip = level(in_room(clip, draw_room(rng, rate))) * np.sqrt(np.mean(np.square(clip)))
         return clip
 
     def _part(self, rng, source) -> Part:
@@ -163,7 +164,7 @@ class Mixtures:
     def _equalizer(self, number):
         """Gains in dB of octaves from 43 Hz (at 22050 Hz) to the Nyquist frequency."""
         if not number:
-            return np.zeros(9)
+            return None
         rng = np.random.Generator(np.random.Philox(key=[number, 1]))
         return rng.uniform(-self.recipe.equalizer_db, self.recipe.equalizer_db, 9)
 
@@ -201,52 +202,6 @@ class Mixtures:
     def _max_silence(self, source):
         free = self.sources[source] in self.recipe.free_silence
         return 1.0 if free else self.recipe.max_silence
-
-
-def resample_and_filter(
-    audio: np.ndarray,
-    length: int,
-    speed: float,
-    cutoff: float,
-    sample_rate: int,
-    gains_db: np.ndarray | None = None,
-) -> np.ndarray:
-    """Play faster or slower, take away what lies above a frequency, equalize: one FFT there and back.
-
-    Args:
-      audio: ``(samples,)`` floats, at least ``length * speed`` of them.
-      length: samples to return.
-      speed: what pitch and tempo are multiplied by; a multiple of 1/64, so that both transforms
-        have small factors.
-      cutoff: Hz of the result, above which it falls by 96 dB an octave; 0 for none.
-      sample_rate: Hz.
-      gains_db: gains at the Nyquist frequency and at the octaves under it, lowest first, between
-        which they are interpolated; none when None.
-
-    Returns:
-      ``(length,)`` float32.
-
-    Example:
-      >>> tone = np.sin(np.arange(8000, dtype=np.float32))  # 1273 Hz at 8000 Hz
-      >>> bool(np.abs(resample_and_filter(tone, 4000, 1.0, 500, 8000)[500:-500]).max() < 1e-3)
-      True
-      >>> fast = resample_and_filter(tone, 4000, 1.5, 0, 8000)[500:3500]
-      >>> bool(np.abs(fast - np.sin(1.5 * np.arange(500, 3500))).max() < 0.02)
-      True
-    """
-    blocks = 64 * -(-length // 4096)
-    before, after = round(64 * speed) * blocks, 64 * blocks
-    spectrum = np.fft.rfft(audio, before)[: after // 2 + 1]
-    if cutoff:
-        ratio = np.arange(len(spectrum), dtype=np.float32) * np.float32(sample_rate / after / cutoff)
-        spectrum /= np.sqrt(1 + ratio**32)
-    if gains_db is not None and np.any(gains_db):
-        points, octaves = np.geomspace(0.5 ** (len(gains_db) - 1), 1, 64), np.arange(len(gains_db))
-        curve = 10 ** (np.interp(np.log2(points) + octaves[-1], octaves, gains_db) / 20)
-        bins = np.arange(len(spectrum)) * (2 / after)
-        spectrum *= np.interp(bins, points, curve).astype(np.float32)
-    scale = np.float32(after / before)
-    return np.fft.irfft(spectrum * scale, after)[:length].astype(np.float32)
 
 
 def _level(audio, silent, size):

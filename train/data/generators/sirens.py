@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxsep.augment import in_room
 from jaxsep.parts import register
-from train.data.generators.synthesis import colored_noise, echoes, far, harmonics, level
+from train.data.generators.synthesis import colored_noise, draw_room, far, harmonics, level
 
 #: What a siren does, and how often.
 KINDS = {"wail": 3, "yelp": 2, "hi_lo": 2, "air_raid": 5, "horn": 2, "beeps": 1}
@@ -37,7 +38,7 @@ def siren(rng: np.random.Generator, samples: int, sample_rate: int) -> np.ndarra
     drift = 1 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.4) * time + rng.random()))
     audio = audio * drift + 10 ** rng.uniform(-3.0, -1.0) * colored_noise(rng, samples)
     if rng.random() < 0.7:
-        audio = echoes(rng, audio, sample_rate)
+        audio = in_room(audio, draw_room(rng, sample_rate))
     if rng.random() < 0.5:
         audio = far(rng, audio, sample_rate)
     return level(audio).astype(np.float32)

@@ -49,12 +49,10 @@ def far(rng, audio, sample_rate):
     return np.fft.irfft(spectrum, len(audio))
 
 
-def echoes(rng, audio, sample_rate):
-    """Convolve with a direct path and a decaying tail of noise."""
+def draw_room(rng, sample_rate):
+    """Draw the impulse response of a room: a direct path and a decaying tail of noise."""
     tail = round(10 ** rng.uniform(-1.0, 0.5) * sample_rate)
     decay = np.exp(-np.arange(tail) * 6.9 / tail) * rng.standard_normal(tail)
     response = decay * rng.uniform(0.02, 0.15)
     response[0] = 1.0
-    size = 1 << (len(audio) + tail - 1).bit_length()
-    product = np.fft.rfft(audio, size) * np.fft.rfft(response, size)
-    return np.fft.irfft(product, size)[: len(audio)]
+    return response
