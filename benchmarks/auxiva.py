@@ -94,12 +94,12 @@ def _room(pra, count, rng):
     size = rng.uniform([5, 4, 2.6], [8, 6, 3.2])
     absorption, order = pra.inverse_sabine(rng.uniform(0.15, 0.5), size)
     room = pra.ShoeBox(size, fs=_RATE, materials=pra.Material(absorption), max_order=min(order, 20))
-    centre = size * [0.5, 0.45, 0.5]
+    center = size * [0.5, 0.45, 0.5]
     line = np.arange(count) - (count - 1) / 2
     angles = np.pi * (np.arange(count) + 0.5 + rng.uniform(-0.2, 0.2, count)) / count
     for signal, angle in zip(sources(count, _RATE * _SECONDS, rng, _RATE), angles, strict=True):
         distance = rng.uniform(1.0, 1.5)
-        room.add_source(centre + [distance * np.cos(angle), distance * np.sin(angle), 0], signal=signal)
-    room.add_microphone_array(np.stack([centre + [0.08 * k, 0, 0] for k in line], axis=1))
+        room.add_source(center + [distance * np.cos(angle), distance * np.sin(angle), 0], signal=signal)
+    room.add_microphone_array(np.stack([center + [0.08 * k, 0, 0] for k in line], axis=1))
     premix = room.simulate(return_premix=True)[:, :, : _RATE * _SECONDS]
     return premix.astype(np.float32)

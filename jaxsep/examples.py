@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Formants of sung vowels: centre Hz, level dB, width Hz (after the tables of the Csound manual).
+# Formants of sung vowels: center Hz, level dB, width Hz (after the tables of the Csound manual).
 _VOWELS = {
     "a": ((800, 0, 80), (1150, -6, 90), (2900, -24, 120), (3900, -22, 130)),
     "e": ((400, 0, 60), (1650, -16, 90), (2750, -22, 120), (3500, -28, 150)),
@@ -79,8 +79,8 @@ def _voice(samples, rate, rng):
 
 def _envelope(hz, formants):
     """Amplitude that the vocal tract gives each frequency, for each frame."""
-    centre, level, width = formants[:, :, 0], formants[:, :, 1], formants[:, :, 2]
-    return np.sum(10 ** (level / 20) / (1 + ((hz - centre) / width) ** 2), axis=0) + 0.003
+    center, level, width = formants[:, :, 0], formants[:, :, 1], formants[:, :, 2]
+    return np.sum(10 ** (level / 20) / (1 + ((hz - center) / width) ** 2), axis=0) + 0.003
 
 
 def _band(samples, rate, rng):

@@ -161,7 +161,11 @@ def _check_described(system):
             f"{wrong[0]}: holds no registered part, so no config names it; put "
             "@jaxsep.register(kind, name) above its class"
         )
-    if from_dict(SystemConfig, to_dict(system.config), "system") != system.config:
+    try:
+        rebuilt: Any = from_dict(SystemConfig, to_dict(system.config), "system")
+    except ValueError:
+        rebuilt = None
+    if rebuilt != system.config:
         raise UserError(
             "the system's config does not come back from its own description; check its parts' fields"
         )

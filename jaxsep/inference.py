@@ -64,9 +64,8 @@ def stream_step(
     each window sum to the stream.
 
     Args:
-      separate: separation of windows, ``(batch, channels, segment) -> (batch, sources, channels, segment)``,
-      as
-        :meth:`jaxsep.System.separate_channels`.
+      separate: separation of windows, ``(batch, channels, segment) -> (batch, sources, channels,
+        segment)``, as :meth:`jaxsep.System.separate_channels`.
       carry: from :func:`init_carry` or the step before.
       chunk: ``(channels, n * (segment - overlap))`` floats, for any n of at least 1.
       segment: samples of a window.

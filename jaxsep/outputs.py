@@ -23,7 +23,7 @@ def output_folder(out: str, name: str) -> Path:
     make_folder(root)
     _inside(Path(out), root)
     if not os.access(root, os.W_OK | os.X_OK):
-        raise UserError(f"{show(root)}: cannot be written; give another -o FOLDER")
+        raise UserError(f"{show(root)}: cannot be written; give another folder", "out")
     return root
 
 
@@ -48,7 +48,7 @@ def claimed_folder(root: Path, path) -> Iterator[Path]:
         if _claim(folder, owner):
             break
     else:
-        raise UserError(f"{show(root / track)}: too many tracks of this name; give another -o FOLDER")
+        raise UserError(f"{show(root / track)}: too many tracks of this name; give another folder", "out")
     try:
         yield folder
     finally:
@@ -72,7 +72,8 @@ def _claim(folder, owner):
 def _inside(root, folder):
     if not folder.resolve().is_relative_to(root.resolve()):
         raise UserError(
-            f"{show(folder)}: leads out of {show(root)}; remove the link or give another -o FOLDER"
+            f"{show(folder)}: leads out of {show(root)}; remove the link or give another folder",
+            "out",
         )
 
 
@@ -82,5 +83,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{show(folder)}: the folder cannot be made ({error.strerror}); give another -o FOLDER"
+            f"{show(folder)}: the folder cannot be made ({error.strerror}); give another folder",
+            "out",
         ) from error

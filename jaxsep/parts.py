@@ -24,6 +24,7 @@ import re
 import sys
 import types
 import typing
+import zlib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -233,11 +234,15 @@ def load_plugin(plugin: str) -> None:
         if path.suffix != ".py":
             importlib.import_module(plugin)
             return
-        module = f"jaxsep_plugin_{path.stem}"
+        module = f"jaxsep_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
         spec = importlib.util.spec_from_file_location(module, path.resolve())
         assert spec and spec.loader
         sys.modules[module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[module])
+        try:
+            spec.loader.exec_module(sys.modules[module])
+        except BaseException:
+            del sys.modules[module]
+            raise
     except Exception as error:
         raise UserError(f"{plugin}: cannot be imported ({type(error).__name__}: {error})") from error
 
@@ -277,7 +282,8 @@ def unregistered(config: Any, where: str = "") -> list[str]:
     found: list[str] = []
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{where}{field.name}"
-        for part in value if isinstance(value, tuple) else (value,):
+        each = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        for part in each:
             if dataclasses.is_dataclass(part):
                 found += (
                     unregistered(part, f"{name}.") if is_part(part) or not _kind(config, field) else [name]
@@ -317,7 +323,7 @@ def from_dict(cls: Any, values: Any, where: str = "config") -> Any:
     built = {k: _convert(hints[k], v, f"{where}.{k}", fields[k]) for k, v in values.items()}
     try:
         return cls(**built)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
 
 

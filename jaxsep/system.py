@@ -46,7 +46,7 @@ class SystemConfig:
     segment_seconds: float = ranged(10.0, above=0, most=600)
     """Length of the pieces that long input is cut into; of no effect where the network takes a
     fixed window: its length is then theirs."""
-    overlap_seconds: float = 1.0
+    overlap_seconds: float = ranged(1.0, above=0, most=600)
     """Length over which neighboring pieces are cross-faded."""
 
     def __post_init__(self):

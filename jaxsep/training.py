@@ -155,7 +155,8 @@ def train_step(
 
     def updates():
         with jax.numpy_dtype_promotion("standard"):
-            return optimizer.update(gradients, state.opt_state, state.params)
+            change, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        return _only_trained(system.config.network, change), opt_state
 
     # Twice, here for its norm alone: what is kept for a step that may not count costs more.
     norms = {
@@ -256,6 +257,16 @@ def eval_step(
     each = example_loss(loss, system, estimates, encoded, sources)
     total = jnp.sum(jnp.where(weight > 0, weight * each, 0.0))
     return {"loss": _sum(total, axis_name), "weight": _sum(jnp.sum(weight), axis_name)}
+
+
+def _only_trained(network, change):
+    """The update without that of frozen parameters: weight decay would move them too."""
+    frozen = getattr(network, "frozen", lambda name: False)
+
+    def keep(path, leaf):
+        return jnp.zeros_like(leaf) if frozen("/".join(str(k.key) for k in path)) else leaf
+
+    return jax.tree_util.tree_map_with_path(keep, change)
 
 
 def _sum(x, axis_name):

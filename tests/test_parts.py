@@ -18,7 +18,7 @@ from jaxsep import parts
 from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import UserError
 from jaxsep.hub import load_model, save_model
-from jaxsep.losses import SNR
+from jaxsep.losses import PIT, SNR, MagnitudeMSE, WeightedSum, loss_of
 from jaxsep.networks import LSTMMask, NetworkFacts
 from jaxsep.optimizers import Adam
 from jaxsep.parts import Loss, find, from_dict, load_plugin, ranged, register, to_dict
@@ -57,6 +57,20 @@ def test_parts_hold_parts():
     assert loss.losses[1].loss == SNR(floor_db=30.0)
     assert from_dict(Holder, to_dict(Holder(loss))).loss == loss
     assert from_dict(Holder, {"loss": {"floor_db": 20}}).loss == SNR(floor_db=20.0)  # of the default part
+
+
+def test_a_permuted_weighted_sum_is_the_sum_of_the_best_order(rng):
+    """Over two domains at once: the same order of the estimates in both."""
+    codec = Codec(STFT(n_fft=64, hop_length=16))
+    sources = jnp.asarray(rng.standard_normal((3, 2, 1, 600)), jnp.float32)
+    encoded = codec.encode(sources.sum(1))
+    reference = codec.reference(encoded, sources / encoded.level[:, None, None, None])
+    estimates = codec.decode(encoded, jnp.asarray(rng.uniform(size=(3, 2, 1, 33, 38)), jnp.float32), 600)
+    loss = WeightedSum((SNR(), MagnitudeMSE()), (1.0, 0.5))
+    swapped = jax.tree.map(lambda x: x[:, ::-1], estimates)
+    expected = jnp.minimum(*(loss_of(loss, e, reference) for e in (estimates, swapped)))
+    np.testing.assert_allclose(loss_of(PIT(loss), estimates, reference), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss_of(PIT(loss), swapped, reference), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,9 @@ def _set_part(values, field_name, name):
     """Put a part with its defaults at a dotted place of a config."""
     *path, last = field_name.split(".")
     for key in path:
-        values = values.setdefault(key, {})
+        inner = values.get(key) or {}
+        values[key] = {"name": inner} if isinstance(inner, str) else inner  # a part in its short form
+        values = values[key]
         if not isinstance(values, dict):
             raise ValueError(f"{field_name}: there is no such field")
     before = values.get(last)

@@ -81,6 +81,8 @@ def train(runs: Runs, stop: Stop) -> int:
     # A signal may have cut the validation of the last step short; it comes before the next step.
     if first and first != runs.validated and _validate_if_due(runs, program, state, number, stop):
         save()
+    if stop:
+        return 128 + stop.signal
     for number, batch in enumerate(runs.batches(first), first + 1):
         # The arrays of a step are still being computed when the next batch is read.
         state, metrics = program.step(state, program.put(batch))
@@ -88,6 +90,8 @@ def train(runs: Runs, stop: Stop) -> int:
         _validate_if_due(runs, program, state, number, stop)
         if number % config.save_every == 0 or number == config.steps or stop:
             save()
+        if not runs.alive:
+            break
         if stop:
             runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
             return 128 + stop.signal
@@ -120,14 +124,13 @@ class Stop:
 
 
 class Program:
-    """The compiled step: of one run, its batch spread over the devices; of several, stacked on the first
-    axis."""
+    """The compiled step: of one run, spread over the devices; of several, stacked on the first axis."""
 
     def __init__(self, configs: list[TrainConfig]):
         config, self.count = configs[0], len(configs)
         options = compiler_options(config.system.network)
-        self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
         if self.count > 1:
+            self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
             step = partial(stacked_step, config)
             self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
             return
@@ -216,7 +219,7 @@ class Runs:
         """What a checkpoint says of the runs."""
         if len(self.configs) == 1:
             return {"config": to_dict(self.config), "notes": self.notes[0]}
-        return {"configs": [to_dict(c) for c in self.configs], "notes": self.notes}
+        return {"configs": [to_dict(c) for c in self.configs], "notes": self.notes, "failed": self.failed}
 
     def batches(self, first: int) -> Iterator[list[dict]]:
         """The runs' batches of each step from ``first`` on; runs of one seed share theirs."""
@@ -277,19 +280,30 @@ def _start(runs, checkpoints):
     if newest is None:
         return _fine_tuned(config, runs.system, state, log) if config.init_from else state
     saved = checkpoints.config(newest)
-    before = to_dict(from_dict(TrainConfig, saved["config"]))  # with the fields that are newer
+    _resume(runs, 0, saved["config"], saved["notes"])
+    log.say(f"resuming at step {newest}")
+    return checkpoints.state(newest, state)
+
+
+def _resume(runs, i, saved_config, notes):
+    """Take up the notes of run i; refuse another config or other recordings, unless changes are allowed."""
+    config = runs.configs[i]
+    try:
+        before = to_dict(from_dict(TrainConfig, saved_config))  # with the fields that are newer
+    except ValueError as error:
+        raise UserError(
+            f"{config.out}: the config in its checkpoint cannot be read ({error}); give another --out"
+        ) from error
     changes = changed_fields(before, to_dict(config))
-    if saved["notes"]["data"]["train"] != runs.data["train"]:
+    if notes["data"]["train"] != runs.data["train"]:
         changes.append("the recordings to train on")
     if changes and not config.allow_changes:
         raise UserError(
             f"{config.out}: was trained with another config ({'; '.join(changes[:4])}); "
             "give another --out, or --allow-changes"
         )
-    log.say(f"resuming at step {newest}")
-    if saved["notes"]["data"]["valid"] == runs.data["valid"]:
-        runs.notes = [{**saved["notes"], "data": runs.data}]
-    return checkpoints.state(newest, state)
+    if notes["data"]["valid"] == runs.data["valid"]:
+        runs.notes[i] = {**notes, "data": runs.data}
 
 
 def _start_stacked(runs, checkpoints, newest):
@@ -300,9 +314,9 @@ def _start_stacked(runs, checkpoints, newest):
     if newest is None:
         return states
     saved = checkpoints.config(newest)
-    if saved["configs"] != runs.saved()["configs"]:
-        raise UserError(f"{runs.outs[0].parent}: holds another sweep's runs; give another --out")
-    runs.notes = saved["notes"]
+    for i, (config, notes) in enumerate(zip(saved["configs"], saved["notes"], strict=True)):
+        _resume(runs, i, config, notes)
+    runs.failed = dict(saved["failed"])
     return checkpoints.state(newest, states)
 
 

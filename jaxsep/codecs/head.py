@@ -27,7 +27,7 @@ Masked = tuple[jax.Array, jax.Array]
 class RatioMask:
     """Shares of the mixture: ``y_i ** exponent / sum_n y_n ** exponent``; the stems sum to it."""
 
-    exponent: float = ranged(1.0, above=0, most=8)
+    exponent: float = ranged(1.0, least=1, most=8)
     """2 for shares of powers, as a Wiener filter."""
 
     shares = True

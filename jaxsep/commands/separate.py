@@ -66,6 +66,9 @@ def separate_file(
     reader = AudioReader(path, strict=strict, sanitize=sanitize)
     rate, channels = reader.sample_rate, reader.channels
     check_format(format, rate, channels)
+    if channels > 2 and separator.system.config.channels == 2:
+        reader.close()
+        raise UserError(f"{show(path)}: has {channels} channels; {separator.name} hears one or two")
     make_folder(folder)
     writers = {}
     samples = 0

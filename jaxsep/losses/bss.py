@@ -9,13 +9,17 @@ import jax.numpy as jnp
 
 from jaxsep.parts import ranged, register
 
+#: SDR of a silent estimate.
+_SILENT_DB = -60.0
+
 
 @register("loss", "bss_eval")
 @dataclass(frozen=True)
 class BSSEvalSDR:
     """Minus the SDR of BSS Eval, mean over sources and channels: deaf to any short filter of a source.
 
-    Dearer than the SNR by far; keep ``filter_length`` short. A silent reference counts nothing.
+    Dearer than the SNR by far; keep ``filter_length`` short. A silent reference counts nothing, a silent
+    estimate of one that is not as -60 dB.
 
     Example:
       >>> s = jax.random.normal(jax.random.key(0), (1, 2, 1, 800))
@@ -38,6 +42,8 @@ class BSSEvalSDR:
 
         by_channel = (jnp.swapaxes(x, 1, 2) for x in (reference, estimate))
         scores = bss_eval_sources(*by_channel, filter_length=self.filter_length, permute=False)
-        known = jnp.isfinite(scores.sdr)
-        count = jnp.maximum(jnp.sum(known, axis=(1, 2)), 1)
-        return -jnp.sum(jnp.where(known, scores.sdr, 0.0), axis=(1, 2)) / count
+        active = jnp.any(jnp.swapaxes(reference, 1, 2) != 0, axis=-1)
+        sdr = jnp.where(jnp.isfinite(scores.sdr), scores.sdr, _SILENT_DB)
+        return -jnp.sum(jnp.where(active, sdr, 0.0), axis=(1, 2)) / jnp.maximum(
+            jnp.sum(active, axis=(1, 2)), 1
+        )

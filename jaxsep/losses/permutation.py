@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep.losses.part import domains_of
+from jaxsep.losses.part import loss_of
 from jaxsep.losses.ratios import SNR
 from jaxsep.parts import Loss, register
 
@@ -44,32 +44,31 @@ def permutation_invariant(loss: Callable, estimate: jax.Array, reference: jax.Ar
 @register("loss", "pit")
 @dataclass(frozen=True)
 class PIT:
-    """The least of another loss over all orders of the estimates, which must all be of one domain."""
+    """The least of another loss, whatever it reads, over all orders of the estimates."""
 
     loss: Loss = field(default_factory=SNR)
     """The other loss."""
 
     @property
-    def reads(self) -> str:
+    def reads(self) -> str | frozenset[str]:
         """What the other loss reads."""
         return self.loss.reads
 
-    @property
-    def against(self) -> str:
-        """What the other loss compares with."""
-        return getattr(self.loss, "against", self.loss.reads)
-
-    def __call__(self, estimate: jax.Array, reference: jax.Array) -> jax.Array:
-        """``(batch, sources, channels, ...)`` -> ``(batch,)``."""
-        orders = permutations(range(estimate.shape[1]))
-        return jnp.min(jnp.stack([self.loss(estimate[:, jnp.array(o)], reference) for o in orders]), axis=0)
+    def of(self, estimates: Any, reference: Any) -> jax.Array:
+        """Estimates and references in every domain -> ``(batch,)``."""
+        orders = permutations(range(estimates.waveforms.shape[1]))
+        each = [loss_of(self.loss, _reordered(estimates, jnp.array(o)), reference) for o in orders]
+        return jnp.min(jnp.stack(each), axis=0)
 
     def requires(self, system: Any) -> None:
-        """Refuse a loss of several domains, more than six sources, and what the other loss refuses."""
-        if len(domains_of(self.loss)) > 1:
-            raise ValueError(f"loss.loss.name={self.loss.name!r}: reads several domains; PIT takes one")
+        """Refuse more than six sources, and what the other loss refuses."""
         if len(system.sources) > 6:
             raise ValueError(
                 f"sources: {len(system.sources)} have too many orders for PIT; expected at most 6"
             )
         getattr(self.loss, "requires", lambda system: None)(system)
+
+
+def _reordered(estimates, order):
+    """Estimates of the sources in another order, in every domain."""
+    return jax.tree.map(lambda x: x[:, order], estimates)

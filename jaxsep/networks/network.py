@@ -5,7 +5,7 @@ A network is a part: a frozen dataclass of options, registered under ``("network
 - facts: ``causal``, ``window`` (frames that it takes at once, or None), ``domain`` (``"frames"`` or
   ``"samples"``), ``output_range`` (``"unit"``, ``"not negative"`` or ``"any"``); and, where they differ from
   those of :class:`NetworkFacts`, which may be inherited, ``sums_to_input``, ``cpu_options``, ``portable()``,
-  ``check(sources, bins)``;
+  ``frozen(name)``, ``check(sources, bins)``;
 - ``build(sources=, channels=, bins=)``, which returns an object with the two pure functions of
   :class:`BuiltNetwork`.
 
@@ -37,8 +37,7 @@ class BuiltNetwork(Protocol):
         Args:
           variables: as :meth:`init` returns them; ``batch_stats`` may be missing or empty.
           features: ``(batch, channels * views, bins, frames)``, or ``(batch, channels, samples)`` in the
-          domain
-            of samples.
+            domain of samples.
           train: use statistics of the batch and dropout.
           key: ``(batch,)`` random keys, one per example; needed for dropout when ``train``.
           mask: ``(batch,)`` weights of the examples in statistics of the batch; None for all 1.
@@ -88,6 +87,10 @@ class NetworkFacts:
     def portable(self):
         """The same network, with the implementation that runs anywhere."""
         return self
+
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter, by its name as ``heads/bias``, is not trained."""
+        return False
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network for this many sources and bins."""

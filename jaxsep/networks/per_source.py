@@ -59,13 +59,17 @@ class PerSource(NetworkFacts):
 
     def portable(self) -> PerSource:
         """The same networks, with the implementation that runs anywhere."""
-        return PerSource(self.network.portable(), self.trained)
+        return PerSource(getattr(self.network, "portable", lambda: self.network)(), self.trained)
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network, or no such source to train."""
-        self.network.check(1, num_bins)
+        getattr(self.network, "check", lambda sources, bins: None)(1, num_bins)
         if any(i >= num_sources for i in self.trained):
             raise ValueError(f"trained={self.trained}: expected indices below the {num_sources} sources")
+
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter, by its name as ``source_0/heads/bias``, is not trained."""
+        return bool(self.trained) and int(name.split("/")[0].removeprefix("source_")) not in self.trained
 
     def build(self, *, sources: int, channels: int, bins: int) -> BuiltPerSource:
         """Return the networks."""
@@ -90,7 +94,7 @@ class BuiltPerSource:
         """Run every network on the mixture."""
         outputs, statistics = [], []
         for i in range(self.sources):
-            own = {c: variables[c][f"source_{i}"] for c in ("params", "batch_stats")}
+            own = {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
             learns = train and i in self.trained
             if train and not learns:
                 own["params"] = jax.lax.stop_gradient(own["params"])

@@ -63,8 +63,7 @@ class Bank:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def read(self, i: int, source: int, start: int, count: int) -> np.ndarray:
-        """``(channels, count)`` samples of one source of recording i from ``start``, wrapping round its
-        end."""
+        """``(channels, count)`` of one source of recording i from ``start``, wrapping round its end."""
         begin, length = int(self.starts[i]), int(self.lengths[i])
         pieces, start = [], start % length
         while count > 0:

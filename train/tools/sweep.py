@@ -29,6 +29,7 @@ import numpy as np
 import yaml
 
 from jaxsep.errors import UserError
+from jaxsep.optimizers import OptimizerOptions
 from jaxsep.parts import from_dict, to_dict
 from jaxsep.training import init_state, make_batch, train_step
 from train.config import TrainConfig, load_config, parse_with_overrides
@@ -141,7 +142,9 @@ def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
       0.5
     """
     plain = to_dict(config)
-    for field, value in sorted(values.items(), key=lambda item: not item[0].endswith(".name")):
+    # Names first, outer ones before those within: each puts a part with its own defaults in place.
+    order = sorted(values.items(), key=lambda item: (not item[0].endswith(".name"), item[0].count(".")))
+    for field, value in order:
         *path, last = field.split(".")
         place: Any = plain
         for key in path:
@@ -149,9 +152,19 @@ def with_values(config: TrainConfig, values: dict[str, Any]) -> TrainConfig:
                 raise ValueError(f"{field}: there is no such field")
             place = place[key]
         if last == "name" and place.get(last) != value:
-            place.clear()
-        place[last] = value
+            plain = _with_part(plain, path, value)
+        else:
+            place[last] = value
     return from_dict(TrainConfig, plain, "config")
+
+
+def _with_part(plain, path, name):
+    """A config's dictionary with another part at a place, filled in with that part's defaults."""
+    place = plain
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = {"name": name}
+    return to_dict(from_dict(TrainConfig, plain, "config"))
 
 
 def why_impossible(config: TrainConfig) -> str:
@@ -194,7 +207,7 @@ def _alike(runs) -> list[list[Run]]:
     groups: dict[Any, list[Run]] = {}
     for i, run in enumerate(runs):
         key: Any = i
-        if run.config:
+        if run.config and isinstance(run.config.optimizer, OptimizerOptions):
             same = {"seed": 0, "optimizer.learning_rate": 1.0, "out": ""}
             key = json.dumps(to_dict(with_values(run.config, same)), sort_keys=True)
         groups.setdefault(key, []).append(run)

@@ -1,5 +1,4 @@
-"""``python -m train.tools.tracks CONFIG [-o FILE.csv]``: the recordings that a config trains and validates
-on.
+"""``python -m train.tools.tracks CONFIG [-o FILE.csv]``: the recordings of a config, in a table.
 
 One row for each: part, name, what it was cut from, class (for clips), seconds, the files of each
 source, and where its sections start. Fields of the config are overridden as in training, after

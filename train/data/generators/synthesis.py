@@ -10,7 +10,7 @@ def harmonics(rng, pitch, sample_rate):
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
     turn = np.exp(1j * phase).astype(np.complex64)
     slope, odd = rng.uniform(0.3, 2.0), rng.random() < 0.4
-    centres, widths = rng.uniform(600, 4000, 2), rng.uniform(0.15, 0.6, 2)
+    centers, widths = rng.uniform(600, 4000, 2), rng.uniform(0.15, 0.6, 2)
     audio, wave = np.zeros(len(pitch), np.float32), np.ones_like(turn)
     some = np.minimum(np.arange(0, len(pitch) + 64, 64), len(pitch) - 1)
     ramp = np.linspace(0, 1, 64, endpoint=False, dtype=np.float32)
@@ -19,7 +19,7 @@ def harmonics(rng, pitch, sample_rate):
         if odd and k % 2 == 0:
             continue
         frequency = k * pitch[some]
-        octaves = np.log(frequency[:, None] / centres) / widths
+        octaves = np.log(frequency[:, None] / centers) / widths
         peaks = np.exp(-np.square(octaves) / 2).sum(axis=1)
         gains = (k**-slope * (0.15 + peaks) * (frequency < 0.48 * sample_rate)).astype(np.float32)
         if gains.max() < 1e-3:
