@@ -211,7 +211,7 @@ def test_gradient_equals_finite_differences(rng):
         ("adam", "waveform_mae"),
         ("adam", "pit"),
         ("adam", "multi_resolution_stft"),
-        ("adam", "bss_eval"),
+        pytest.param("adam", "bss_eval", marks=pytest.mark.slow),
     ],
 )
 def test_every_loss_and_optimizer_learns(rng, optimizer, loss):
