@@ -71,7 +71,7 @@ def small_system(network="lstm_mask", channels=1, **options):
 
 
 def test_every_network_is_here():
-    assert set(SMALL) == {n for n in names("network") if find("network", n).__module__.startswith("jaxsep")}
+    assert set(SMALL) == {n for n in names("network") if find("network", n).__module__.startswith("jaxsep.")}
 
 
 def uneven(rng, channels):
