@@ -8,7 +8,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks.timing import Result, compare, difference
 from jaxsep.codecs import STFT, Codec
@@ -18,7 +17,7 @@ from jaxsep.system import System, SystemConfig
 from jaxsep.training import init_state, make_batch
 from train.config import DataConfig, TrainConfig
 from train.data.recipes import StereoPairs
-from train.run import rated_step, stacked_step
+from train.run import rated_optimizer, rated_step, stacked_step
 
 _RUNS, _BATCH, _SECONDS = 4, 8, 1.0
 
@@ -41,7 +40,7 @@ def _case(layers, width):
     )
     config = replace(config, optimizer=replace(config.optimizer, clip_norm=1.0))
     system, step = System(config.system), partial(rated_step, config)
-    optimizer = optax.chain(replace(config.optimizer, learning_rate=1.0)(config.steps), optax.scale(1.0))
+    optimizer = rated_optimizer(config, 1.0)
     states = [init_state(system, optimizer, seed) for seed in range(_RUNS)]
     samples = round(_SECONDS * config.system.sample_rate)
     rng = np.random.default_rng(0)

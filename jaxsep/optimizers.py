@@ -115,12 +115,9 @@ class Adam(OptimizerOptions):
 
 @register("optimizer", "adamw")
 @dataclass(frozen=True)
-class AdamW(OptimizerOptions):
+class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
-    beta1: float = ranged(0.9, least=0, below=1)
-    beta2: float = ranged(0.999, least=0, below=1)
-    epsilon: float = ranged(1e-8, above=0)
     weight_decay: float = ranged(0.0, least=0)
     """Share of each parameter that is taken off it, times the learning rate."""
 

@@ -165,13 +165,18 @@ class Program:
         return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
 
 
-def rated_step(config: TrainConfig, state, batch, rate):
-    """The step of one run at a learning rate that may be traced.
+def rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformation:
+    """The optimizer of ``config`` at another learning rate, which may be traced.
 
     It multiplies the update of an optimizer of rate 1, which Adam, AdamW, ADADELTA and SGD all allow.
     """
     unit = replace(config.optimizer, learning_rate=1.0)(config.steps)
-    return train_step(state, batch, optimizer=optax.chain(unit, optax.scale(rate)), **config.step_options())
+    return optax.chain(unit, optax.scale(rate))
+
+
+def rated_step(config: TrainConfig, state, batch, rate):
+    """The step of one run at a learning rate that may be traced."""
+    return train_step(state, batch, optimizer=rated_optimizer(config, rate), **config.step_options())
 
 
 def stacked_step(config, states, batches, rates):
@@ -308,8 +313,8 @@ def _resume(runs, i, saved_config, notes):
 
 def _start_stacked(runs, checkpoints, newest):
     config = runs.config
-    unit = optax.chain(replace(config.optimizer, learning_rate=1.0)(config.steps), optax.scale(1.0))
-    each = [init_state(runs.system, unit, c.seed, ema=config.ema_decay > 0) for c in runs.configs]
+    optimizer = rated_optimizer(config, 1.0)
+    each = [init_state(runs.system, optimizer, c.seed, ema=config.ema_decay > 0) for c in runs.configs]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     if newest is None:
         return states

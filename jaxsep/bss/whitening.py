@@ -25,7 +25,7 @@ _ABSENT = 1 / 8
 
 
 class Whitening(NamedTuple):
-    """Whitens in two steps, ``z = second @ (first @ x - shift)``.
+    """Whitens in two steps, ``z = second @ (first @ (x - mean) - shift)``.
 
     The covariance of ``z`` is the identity within 1e-5 in its first ``rank`` rows, and zero below.
     """
@@ -33,7 +33,7 @@ class Whitening(NamedTuple):
     first: jax.Array
     """``(n, channels)``: what one float32 eigendecomposition whitens to."""
     shift: jax.Array
-    """``(n,)``: the mean of ``first @ x``."""
+    """``(n,)``: what rounding left of the mean of ``first @ (x - mean)``."""
     second: jax.Array
     """``(n, n)``: whitens what the first step left."""
     matrix: jax.Array
@@ -68,7 +68,7 @@ def whiten(x: jax.Array, n: int) -> Whitening:
     root = jnp.sqrt(jnp.maximum(values, _FLOOR * values[0]))
     root = jnp.where(root > 0, root, 1.0)
     first = (vectors / root).T / scale
-    offset, covariance = _moments(x, first, first @ mean)
+    shift, covariance = _moments(x, lambda part: first @ (part - mean[:, None]))
     variances, axes = jnp.linalg.eigh(covariance)
     variances, axes = variances[::-1], axes[:, ::-1]
     kept = variances > _ABSENT
@@ -79,7 +79,7 @@ def whiten(x: jax.Array, n: int) -> Whitening:
     second = turn @ jnp.where(kept, axes / spread, 0.0).T
     return Whitening(
         first=first,
-        shift=first @ mean + offset,
+        shift=shift,
         second=second,
         matrix=second @ first,
         inverse=scale[:, None] * (vectors * root) @ jnp.where(kept, axes * spread, 0.0) @ turn.T,
@@ -91,19 +91,18 @@ def whiten(x: jax.Array, n: int) -> Whitening:
 def _correlation(x):
     """Mean, deviation (1 for a constant) and correlation matrix of ``(channels, samples)``."""
     pivot, spread = _rough(x)
-    scale = jnp.eye(len(x), dtype=x.dtype) / spread
-    offset, covariance = _moments(x, scale, scale @ pivot)
+    offset, covariance = _moments(x, lambda part: (part - pivot[:, None]) / spread[:, None])
     variance = jnp.diag(covariance)
     alive = variance > 0
     deviation = jnp.where(alive, jnp.sqrt(jnp.where(alive, variance, 1.0)), 1.0)
     return pivot + spread * offset, spread * deviation, covariance / jnp.outer(deviation, deviation)
 
 
-def _moments(x, matrix, shift):
-    """Mean and covariance of ``matrix @ x - shift`` over the samples."""
+def _moments(x, change):
+    """Mean and covariance of ``change(x)`` over the samples."""
 
     def block(part):
-        y = matrix @ part - shift[:, None]
+        y = change(part)
         return jnp.sum(y, axis=1), _products(y)
 
     total, products = jax.tree.map(lambda s: s / x.shape[1], sum_blocks(block, x))
@@ -190,7 +189,11 @@ def finish(x, white: Whitening, w, num_steps, converged) -> ICAResult:
     mixing = jnp.where(active[None, :], white.inverse @ jnp.linalg.inv(w), 0.0)
     # Step by step: in one float32 matrix the weakest direction would lose what the second step gained.
     last = jnp.where(active[:, None], w @ white.second, 0.0)
-    sources = _map_blocks(lambda part: last @ (white.first @ part - white.shift[:, None]), x, n)
+
+    def separate(part):
+        return last @ (white.first @ (part - white.mean[:, None]) - white.shift[:, None])
+
+    sources = _map_blocks(separate, x, n)
     finite = jnp.all(jnp.isfinite(unmixing)) & jnp.all(jnp.isfinite(white.mean))
     return ICAResult(
         sources=jnp.where(finite, sources, jnp.nan),

@@ -37,10 +37,6 @@ class WaveUNet(LinenNetwork):
     activation: Literal["tanh", "linear"] = "tanh"
     """Of the outputs."""
 
-    def module(self, num_sources: int, num_bins: int) -> WaveUNetModule:
-        """Return the module."""
-        return WaveUNetModule(self, num_sources, num_bins)
-
     def build(self, *, sources: int, channels: int, bins: int) -> LinenBuilt:
         """Return the network; channels share its difference, so the module knows them."""
         return LinenBuilt(WaveUNetModule(self, sources, bins, channels), sources, channels)
