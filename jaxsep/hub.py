@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,8 @@ Storage = Literal["float32", "float16", "int8"]
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 _SCALE = ":scale"
+#: Arrays up to this size, and all vectors, stay float32 in ``float16``: they cost little and change most.
+_SMALL = 1 << 14
 
 
 def save_model(
@@ -48,8 +51,9 @@ def save_model(
       variables: its weights.
       card: the text of its README.md.
       info: further entries of config.json: name, description, license, scores.
-      storage: how weights are stored: ``float32``, ``float16`` for half the size, or ``int8`` for a quarter:
-        matrices and kernels in 8 bits with a float16 scale for each output channel, the rest as float16.
+      storage: how weights are stored: ``float32``; ``float16`` for half the size, small arrays as float32; or
+        ``int8`` for a quarter: matrices and kernels in 8 bits with a float16 scale for each output channel,
+        vectors as float32.
 
     Returns:
       The folder.
@@ -174,12 +178,13 @@ def _check_described(system):
 def _stored(flat, storage):
     """Arrays as they are stored."""
     if storage != "int8":
-        return {k: np.asarray(v).astype(storage) for k, v in flat.items()}
+        kept = {k: np.asarray(v, np.float32) for k, v in flat.items()}
+        return {k: v.astype(storage) if v.ndim > 1 and v.size > _SMALL else v for k, v in kept.items()}
     stored = {}
     for key, value in flat.items():
         value = np.asarray(value, np.float32)
         if value.ndim < 2:
-            stored[key] = value.astype(np.float16)
+            stored[key] = value
             continue
         largest = np.max(np.abs(value), axis=tuple(range(value.ndim - 1)))
         scale = np.where(largest > 0, largest / 127, 1).astype(np.float16)
@@ -235,9 +240,9 @@ def find_model(model: str | Path) -> Path:
         return folder
     if (folder / "best" / "config.json").is_file():
         return folder / "best"
-    shipped = shipped_models()
-    if str(model) in shipped:
-        return shipped[str(model)]
+    known = {**imported_models(), **shipped_models()}
+    if str(model) in known:
+        return known[str(model)]
     if folder.is_dir():
         raise UserError(
             f"{folder}: holds no model (model.safetensors and config.json), nor a training run "
@@ -246,20 +251,39 @@ def find_model(model: str | Path) -> Path:
     if folder.is_file():
         raise UserError(f"{folder}: is a file; a model is a folder, unpack it first")
     raise UserError(
-        f"{model}: there is no such model; shipped are {', '.join(shipped)}; or give the folder "
-        "of a published model or of a training run"
+        f"{model}: there is no such model; there are {', '.join(known)}; or give the folder of a published "
+        "model or of a training run, or import one of another program (jaxsep import)"
     )
 
 
 def shipped_models() -> dict[str, Path]:
     """Return name -> folder of the models that ship with the package."""
-    return {p.parent.name: p.parent for p in sorted(PRETRAINED.glob("*/config.json"))}
+    return _models_in(PRETRAINED)
+
+
+def imported_models() -> dict[str, Path]:
+    """Return name -> folder of the models in the user's :func:`models_folder`."""
+    return _models_in(models_folder())
+
+
+def models_folder() -> Path:
+    """Where imported models are: ``JAXSEP_MODELS``, or ``models`` in the platform's folder for data."""
+    from platformdirs import user_data_path
+
+    chosen = os.environ.get("JAXSEP_MODELS")
+    return Path(chosen).expanduser() if chosen else user_data_path("jaxsep", appauthor=False) / "models"
 
 
 def describe_models() -> list[dict]:
-    """Return the config entries of each shipped model, its weights' size in bytes included."""
+    """Return the config entries of each model, with its weights' size in bytes and its folder."""
     rows = []
-    for name, folder in shipped_models().items():
-        size = (folder / "model.safetensors").stat().st_size
-        rows.append({"name": name, **read_info(folder), "bytes": size})
+    for name, folder in {**imported_models(), **shipped_models()}.items():
+        size = (folder / _WEIGHTS).stat().st_size
+        entry = {**read_info(folder), "bytes": size, "folder": str(folder)}
+        rows.append({**entry, "name": name})
     return rows
+
+
+def _models_in(folder):
+    whole = (p.parent for p in sorted(folder.glob("*/config.json")) if (p.parent / _WEIGHTS).is_file())
+    return {p.name: p for p in whole}

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsep.augment import AugmentConfig, augment
+from jaxsep.fine_tuning import FineTuning, map_named
 from jaxsep.losses import domains_of, loss_of
 from jaxsep.parts import find, names
 from jaxsep.system import System, SystemConfig
@@ -122,6 +123,7 @@ def train_step(
     augmentation: AugmentConfig = AugmentConfig(),
     length: int | None = None,
     ema_decay: float = 0.0,
+    tuning: FineTuning = FineTuning(),
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one training step.
@@ -136,6 +138,7 @@ def train_step(
       system, loss, optimizer, augmentation: what is trained, for what, how.
       length: samples that are left of the sources after augmentation; all when None.
       ema_decay: decay of the moving average of the parameters, for a state made with ``ema``.
+      tuning: what of the network is trained, and how fast.
       axis_name: mapped device axis (``shard_map``, ``pmap``); None under plain ``jit``, sharded
         or not. All four give the same gradients.
 
@@ -150,13 +153,15 @@ def train_step(
         loss=loss,
         augmentation=augmentation,
         length=length,
+        tuning=tuning,
         axis_name=axis_name,
     )
+    rate = _rates(system.config.network, tuning)
 
     def updates():
         with jax.numpy_dtype_promotion("standard"):
             change, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        return _only_trained(system.config.network, change), opt_state
+        return map_named(lambda name, leaf: rate(name) * leaf, change), opt_state
 
     # Twice, here for its norm alone: what is kept for a step that may not count costs more.
     norms = {
@@ -183,8 +188,19 @@ def train_step(
     return new, metrics
 
 
-def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), length=None, axis_name=None):
+def batch_gradient(
+    state,
+    batch,
+    *,
+    system,
+    loss,
+    augmentation=AugmentConfig(),
+    length=None,
+    tuning=FineTuning(),
+    axis_name=None,
+):
     """Return the gradient of the weighted mean loss, the loss and the new model state."""
+    rate = _rates(system.config.network, tuning)
     keys = example_keys(state.seed, state.step, batch["id"])
     length = length or batch["sources"].shape[-1]
     change = partial(augment, augmentation, length=length)
@@ -195,11 +211,12 @@ def batch_gradient(state, batch, *, system, loss, augmentation=AugmentConfig(), 
     total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
 
     def objective(params):
-        variables = {"params": params, "batch_stats": state.model_state}
+        trained = map_named(lambda n, leaf: leaf if rate(n) else jax.lax.stop_gradient(leaf), params)
+        variables = {"params": trained, "batch_stats": state.model_state}
         estimates, encoded, model_state = system.forward(
             variables,
             jnp.sum(sources, axis=1),
-            train=True,
+            train=tuning.statistics == "batch",
             key=keys[:, 1],
             mask=weight,
             axis_name=axis_name,
@@ -259,14 +276,13 @@ def eval_step(
     return {"loss": _sum(total, axis_name), "weight": _sum(jnp.sum(weight), axis_name)}
 
 
-def _only_trained(network, change):
-    """The update without that of frozen parameters: weight decay would move them too."""
+def _rates(network, tuning):
+    """What the learning rate of a parameter is multiplied by, by its name; 0 where it is frozen.
+
+    The update is multiplied, not the gradient: weight decay would move frozen parameters too.
+    """
     frozen = getattr(network, "frozen", lambda name: False)
-
-    def keep(path, leaf):
-        return jnp.zeros_like(leaf) if frozen("/".join(str(k.key) for k in path)) else leaf
-
-    return jax.tree_util.tree_map_with_path(keep, change)
+    return lambda name: 0.0 if frozen(name) else tuning.rate(name)
 
 
 def _sum(x, axis_name):

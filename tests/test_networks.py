@@ -9,7 +9,15 @@ import pytest
 from jax import export
 from jax.test_util import check_grads
 
-from jaxsep.networks import CNNAutoencoder, FeedForward, LSTMMask, MaskEstimation, UNet, WaveUNet
+from jaxsep.networks import (
+    CNNAutoencoder,
+    FeedForward,
+    LSTMMask,
+    MaskEstimation,
+    SpleeterUNet,
+    UNet,
+    WaveUNet,
+)
 from jaxsep.nn.convolution import conv, conv_time, conv_time_transposed
 from jaxsep.nn.long_convolution import worthwhile
 from jaxsep.parts import Network, from_dict, to_dict
@@ -17,6 +25,7 @@ from jaxsep.parts import Network, from_dict, to_dict
 SMALL = {
     "lstm_mask": LSTMMask(layers=1, width=6),
     "unet": UNet(levels=2, filters=2),
+    "spleeter_unet": SpleeterUNet(levels=2, filters=2),
     "cnn_autoencoder": CNNAutoencoder(frames=20, frequency_filters=3, time_filters=4, time_kernel=7, width=5),
     "feed_forward": FeedForward(layers=(7, 5), context=2),
     "mask_estimation": MaskEstimation(layers=(7,), context=1),

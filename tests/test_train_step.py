@@ -14,13 +14,16 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsep.augment import AugmentConfig
 from jaxsep.codecs import STFT, Codec, Direct, Frames, Inverse, MinMax, Waveform
+from jaxsep.fine_tuning import FineTuning, named, start_from
 from jaxsep.losses import SNR, MagnitudeMSE, negative_snr
 from jaxsep.networks import (
     CNNAutoencoder,
+    Complement,
     FeedForward,
     LSTMMask,
     MaskEstimation,
     PerSource,
+    SpleeterUNet,
     UNet,
     WaveUNet,
 )
@@ -54,6 +57,8 @@ SMALL = {
         "waveform_mse",
     ),
     "per_source": (PerSource(LSTM), SPECTRUM, "discriminative"),
+    "spleeter_unet": (SpleeterUNet(levels=2, filters=3), SPECTRUM, "mask_mse"),
+    "complement": (Complement(SpleeterUNet(levels=2, filters=3)), SPECTRUM, "snr"),
 }
 
 
@@ -285,6 +290,56 @@ def test_only_the_sources_chosen_are_trained(batch):
         jax.tree.map(np.testing.assert_array_equal, now["source_0"], before["source_0"])
         moved = ravel_pytree(now["source_1"])[0] - ravel_pytree(before["source_1"])[0]
         assert np.abs(moved).max() > 0
+
+
+def test_frozen_parameters_stay_and_rates_are_multiplied(batch):
+    """By pattern; weight decay moves no frozen parameter, and frozen statistics stay."""
+    system = small_system("complement")
+    rule = AdamW(learning_rate=0.01, weight_decay=0.1)()
+    state = init_state(system, rule)
+    common = dict(system=system, loss=SNR(), optimizer=rule)
+
+    def moved(**tuning):
+        step = jax.jit(partial(train_step, tuning=FineTuning(**tuning), **common))
+        after = step(state, batch)[0]
+        before = dict(named(state.params))
+        change = {name: np.asarray(leaf - before[name]) for name, leaf in named(after.params)}
+        return change, after.model_state
+
+    whole, statistics = moved()
+    some, _ = moved(freeze=("*/down_*",), rates={"*/up_1/*": 0.5, "*/up_*": 3.0})
+    for name, change in some.items():
+        rate = 0 if "/down_" in name else 0.5 if "/up_1/" in name else 3.0 if "/up_" in name else 1.0
+        np.testing.assert_allclose(change, rate * whole[name], rtol=1e-4, atol=1e-7, err_msg=name)
+    both = zip(jax.tree.leaves(statistics), jax.tree.leaves(state.model_state), strict=True)
+    assert any(np.abs(a - b).max() > 0 for a, b in both)
+    _, kept = moved(statistics="frozen")
+    jax.tree.map(np.testing.assert_array_equal, kept, state.model_state)
+    for wrong, said in (
+        (dict(freeze=("x",)), "no parameter is called 'x'"),
+        (dict(freeze=("*",)), "nothing"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            FineTuning(**wrong).check(state.params)
+
+
+def test_a_masks_complement_is_the_other_source(batch):
+    """One network of a model of two, its weights found by name; the rest of the mixture beside it."""
+    one = small_system("complement")
+    inner = PerSource(SpleeterUNet(levels=2, filters=3))
+    both = System(dataclasses.replace(one.config, network=inner))
+    start = start_from(init_state(one, SGD()()).variables(), init_state(both, SGD()(), seed=3).variables())
+    assert not start.fresh and all("/source_1/" in name for name in start.unused)
+    mixture = batch["sources"].sum(1)
+    estimates, _, _ = one.forward(start.variables, mixture)
+    two, _, _ = both.forward(init_state(both, SGD()(), seed=3).variables(), mixture)
+    np.testing.assert_allclose(estimates.outputs[:, 0], two.outputs[:, 0], atol=1e-6)
+    np.testing.assert_allclose(estimates.masks.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(estimates.masks[:, 0], estimates.outputs[:, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="expected 2 sources, not 3"):
+        SystemConfig(sources=("a", "b", "c"), residual="c", network=Complement())
+    with pytest.raises(ValueError, match="expected masks in"):
+        SystemConfig(network=Complement(SpleeterUNet(activation="linear")))
 
 
 def test_the_average_follows_the_parameters(batch):

@@ -21,8 +21,9 @@ from jaxsep.augment import AugmentConfig
 from jaxsep.checkpoints import Checkpoints, run_lock
 from jaxsep.codecs import STFT, Codec, Log
 from jaxsep.errors import UserError
+from jaxsep.fine_tuning import FineTuning
 from jaxsep.losses import SNR
-from jaxsep.networks import LSTMMask
+from jaxsep.networks import FeedForward, LSTMMask
 from jaxsep.optimizers import SGD, AdamW, Cosine
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
@@ -288,16 +289,18 @@ def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):
     tuned = dataclasses.replace(config, steps=1, init_from=config.out, out=str(tmp_path / "tuned"))
     assert train.run.run(tuned) == 0
     assert "starting from the weights" in capsys.readouterr().err
-    other = dataclasses.replace(config.system, sources=("low", "high"))
-    with pytest.raises(UserError, match="its sources are high, low"):
-        train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "swapped"), system=other))
-    less = dataclasses.replace(config.system, network=dataclasses.replace(config.system.network, dropout=0.1))
-    assert train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "less"), system=less)) == 0
-    wider = dataclasses.replace(tuned, out=str(tmp_path / "wider"))
-    network = dataclasses.replace(config.system.network, width=9)
-    wider = dataclasses.replace(wider, system=dataclasses.replace(config.system, network=network))
-    with pytest.raises(UserError, match="another network"):
-        train.run.run(wider)
+    narrow = dataclasses.replace(config.system.network, width=9)
+    wider = dataclasses.replace(config.system, network=narrow, sources=("low", "high"))
+    assert train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "wider"), system=wider)) == 0
+    said = capsys.readouterr().err  # what fits is taken, what does not is listed
+    assert "its sources are high, low" in said and "fresh: " in said and "params/heads/kernel" in said
+    network = FeedForward(layers=(7,), activation="relu")
+    apart = dataclasses.replace(config.system, network=network)
+    with pytest.raises(UserError, match="none of its arrays fits"):
+        train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "apart"), system=apart))
+    frozen = FineTuning(freeze=("no_such/*",))
+    with pytest.raises(UserError, match=r"no parameter is called 'no_such/\*'"):
+        train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "none"), fine_tuning=frozen))
 
 
 def excerpts(config, seed=0, count=40, **data):

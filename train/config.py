@@ -11,6 +11,7 @@ import yaml
 
 from jaxsep.augment import AugmentConfig
 from jaxsep.errors import UserError
+from jaxsep.fine_tuning import FineTuning
 from jaxsep.losses import SNR
 from jaxsep.optimizers import Adam
 from jaxsep.parts import (
@@ -94,7 +95,10 @@ class TrainConfig:
     ema_decay: float = ranged(0.0, least=0, below=1)
     """Decay of the moving average of the parameters; 0 for none."""
     init_from: str = ""
-    """A shipped model's name or a model's or run's folder to start from: fine-tuning."""
+    """A model's name or a model's or run's folder to start from: every array of it that fits by name and
+    shape; the others start fresh, and are listed."""
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
+    """What of the network is trained, and how fast."""
     log_every: int = ranged(20, least=1)
     valid_every: int = ranged(500, least=1)
     save_every: int = ranged(200, least=1)
@@ -129,6 +133,7 @@ class TrainConfig:
             "augmentation": self.augment,
             "length": self.excerpt_samples,
             "ema_decay": self.ema_decay,
+            "tuning": self.fine_tuning,
         }
 
 

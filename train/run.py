@@ -23,6 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxsep.checkpoints import Checkpoints, run_lock
 from jaxsep.compilation import compiler_options
 from jaxsep.errors import UserError
+from jaxsep.fine_tuning import start_from
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.parts import from_dict, to_dict
 from jaxsep.system import System
@@ -282,8 +283,12 @@ def _start(runs, checkpoints):
         return _start_stacked(runs, checkpoints, newest)
     config, log = runs.config, runs.logs[0]
     state = init_state(runs.system, config.optimizer(config.steps), config.seed, ema=config.ema_decay > 0)
+    try:
+        config.fine_tuning.check(state.params)
+    except ValueError as error:
+        raise UserError(f"{config.out}: {error}") from error
     if newest is None:
-        return _fine_tuned(config, runs.system, state, log) if config.init_from else state
+        return _fine_tuned(config, state, log) if config.init_from else state
     saved = checkpoints.config(newest)
     _resume(runs, 0, saved["config"], saved["notes"])
     log.say(f"resuming at step {newest}")
@@ -325,21 +330,25 @@ def _start_stacked(runs, checkpoints, newest):
     return checkpoints.state(newest, states)
 
 
-def _fine_tuned(config, system, state, log):
-    """The fresh state with the weights of ``config.init_from``."""
-    other, variables, _ = load_model(find_model(config.init_from))
-    same = other.config.sources == system.config.sources and other.config.codec == system.config.codec
-    wanted = {"params": state.params, "batch_stats": state.model_state}
-    given = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-    if not same or jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, given):
+def _fine_tuned(config, state, log):
+    """The fresh state with those weights of ``config.init_from`` that fit."""
+    system, other, _ = load_model(find_model(config.init_from))
+    start = start_from({"params": state.params, "batch_stats": state.model_state}, other)
+    if len(start.fresh) == len(jax.tree.leaves(start.variables)):
         raise UserError(
-            f"init_from={config.init_from}: has another network, codec or sources than this config "
-            f"(its sources are {', '.join(other.config.sources)})"
+            f"init_from={config.init_from}: none of its arrays fits this network by name and shape "
+            f"(it has {', '.join(start.unused[:3])}, ...)"
         )
     log.say(f"starting from the weights of {config.init_from}")
-    params = jax.tree.map(jnp.asarray, given["params"])
-    ema = jax.tree.map(jnp.copy, given) if state.ema else {}
-    return replace(state, params=params, ema=ema, model_state=given["batch_stats"])
+    if system.config.sources != config.system.sources:
+        log.say(f"  its sources are {', '.join(system.config.sources)}")
+    for title, names in (("fresh", start.fresh), ("not used", start.unused)):
+        if names:
+            log.say(f"  {title}: {len(names)} arrays: {', '.join(names[:6])}{', ...' * (len(names) > 6)}")
+    ema = jax.tree.map(jnp.copy, start.variables) if state.ema else {}
+    return replace(
+        state, params=start.variables["params"], ema=ema, model_state=start.variables["batch_stats"]
+    )
 
 
 def _validate_if_due(runs, program, state, number, stop) -> bool:

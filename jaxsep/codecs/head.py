@@ -29,6 +29,9 @@ class RatioMask:
 
     exponent: float = ranged(1.0, least=1, most=8)
     """2 for shares of powers, as a Wiener filter."""
+    epsilon: float = ranged(0.0, least=0, below=1)
+    """Above 0, outputs weigh the mixture, and where the sum of ``(y_n * magnitude) ** exponent`` comes near
+    this number, masks come near ``1 / n``: as Spleeter, with 1e-10."""
 
     shares = True
     direct = False
@@ -39,8 +42,10 @@ class RatioMask:
 
     def __call__(self, outputs: jax.Array, size: jax.Array, restore: Callable) -> Masked:
         """Outputs -> masks and magnitudes."""
+        if self.epsilon:
+            outputs = outputs * size
         outputs = outputs if self.exponent == 1 else outputs**self.exponent
-        masks = ratio_mask(outputs, axis=1)
+        masks = ratio_mask(outputs + self.epsilon / outputs.shape[1], axis=1)
         return masks, masks * size
 
 

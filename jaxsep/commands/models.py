@@ -1,4 +1,4 @@
-"""``jaxsep models``: what ships."""
+"""``jaxsep models``: what ships, and what was imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxsep.hub import describe_models
 
 
 def models(options) -> int:
-    """Print the shipped models, as a table or as JSON."""
+    """Print the models that there are, as a table or as JSON."""
     rows = describe_models()
     if options.json:
         print(json.dumps(rows, indent=2))

@@ -6,6 +6,7 @@ Which module library a network is written in stays in its file; ours are in Flax
 from __future__ import annotations
 
 from jaxsep.networks.cnn_autoencoder import CNNAutoencoder as CNNAutoencoder
+from jaxsep.networks.complement import Complement as Complement
 from jaxsep.networks.feed_forward import FeedForward as FeedForward
 from jaxsep.networks.lstm import LSTMMask as LSTMMask
 from jaxsep.networks.mask_estimation import MaskEstimation as MaskEstimation
@@ -13,5 +14,6 @@ from jaxsep.networks.network import BuiltNetwork as BuiltNetwork
 from jaxsep.networks.network import LinenNetwork as LinenNetwork
 from jaxsep.networks.network import NetworkFacts as NetworkFacts
 from jaxsep.networks.per_source import PerSource as PerSource
+from jaxsep.networks.spleeter import SpleeterUNet as SpleeterUNet
 from jaxsep.networks.unet import UNet as UNet
 from jaxsep.networks.wave_unet import WaveUNet as WaveUNet

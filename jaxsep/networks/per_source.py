@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
@@ -31,6 +31,8 @@ class PerSource(NetworkFacts):
     """The network that each source has one of."""
     trained: tuple[int, ...] = ranged((), least=0)
     """Indices of the sources whose networks are trained, the others staying as they are; all when empty."""
+    joint: Literal["none", "softmax"] = "none"
+    """``softmax`` of the networks' linear outputs over the sources, as Spleeter with five stems; or none."""
 
     @property
     def causal(self) -> bool:
@@ -49,8 +51,8 @@ class PerSource(NetworkFacts):
 
     @property
     def output_range(self) -> OutputRange:
-        """Where the networks' outputs lie."""
-        return self.network.output_range
+        """Where the outputs lie."""
+        return "unit" if self.joint == "softmax" else self.network.output_range
 
     @property
     def cpu_options(self) -> dict[str, str]:
@@ -59,7 +61,7 @@ class PerSource(NetworkFacts):
 
     def portable(self) -> PerSource:
         """The same networks, with the implementation that runs anywhere."""
-        return PerSource(getattr(self.network, "portable", lambda: self.network)(), self.trained)
+        return replace(self, network=getattr(self.network, "portable", lambda: self.network)())
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network, or no such source to train."""
@@ -74,7 +76,7 @@ class PerSource(NetworkFacts):
     def build(self, *, sources: int, channels: int, bins: int) -> BuiltPerSource:
         """Return the networks."""
         one = self.network.build(sources=1, channels=channels, bins=bins)
-        return BuiltPerSource(one, sources, self.trained or tuple(range(sources)))
+        return BuiltPerSource(one, sources, self.trained or tuple(range(sources)), self.joint)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class BuiltPerSource:
     one: Any
     sources: int
     trained: tuple[int, ...]
+    joint: str
 
     def init(self, key: jax.Array, features: jax.Array) -> dict:
         """Return fresh variables, those of source i under ``source_i``."""
@@ -103,7 +106,8 @@ class BuiltPerSource:
             found, changed = self.one.apply(own, features, **call)
             outputs.append(found)
             statistics.append(changed)
-        return jnp.concatenate(outputs, axis=1), self._named(statistics)
+        joined = jnp.concatenate(outputs, axis=1)
+        return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined, self._named(statistics)
 
     @staticmethod
     def _named(each):

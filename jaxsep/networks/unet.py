@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxsep.networks.network import LinenNetwork
 from jaxsep.nn.convolution import Conv, depth_to_space, max_pool
+from jaxsep.nn.images import from_image, to_image
 from jaxsep.nn.layers import ACTIVATIONS, BatchNorm, Dropout
 from jaxsep.parts import ranged, register
 
@@ -61,8 +62,7 @@ class UNet(LinenNetwork):
 class UNetModule(nn.Module):
     """``(batch, channels, bins, frames)`` features -> ``(batch, sources, bins, frames)``.
 
-    Both sides are padded with zeros to a multiple of ``2 ** levels`` and cut again. A single bin
-    above such a multiple, the highest of an STFT, is left out and takes its neighbor's output.
+    Both sides are padded and cut again as :mod:`jaxsep.nn.images` says.
     """
 
     config: UNet
@@ -76,10 +76,6 @@ class UNetModule(nn.Module):
         call = dict(train=train, mask=mask, axis_name=axis_name)
         if config.input_norm:
             features = BatchNorm(axis=2, name="input_norm")(features, **call)
-        multiple = 1 << config.levels
-        used = bins - 1 if bins % multiple == 1 and bins > 1 else bins
-        x = jnp.transpose(features[:, :, :used], (0, 2, 3, 1))
-        x = jnp.pad(x, ((0, 0), (0, -used % multiple), (0, -frames % multiple), (0, 0)))
         way = {"stride": _strided, "pool": _pooled}[config.resample]
         drop = partial(self._drop, train=train, keys=keys)
 
@@ -87,10 +83,8 @@ class UNetModule(nn.Module):
             return partial(norm(name=name), **call)
 
         tdf = partial(_tdf, config.tdf_bottleneck, normalize)
-        x = way(config, self.num_sources, x, normalize, drop, tdf)
-        y = jnp.transpose(ACTIVATIONS[config.activation][0](x), (0, 3, 1, 2))
-        y = y[:, :, :used, :frames]
-        return jnp.pad(y, ((0, 0), (0, 0), (0, bins - used), (0, 0)), mode="edge")
+        x = way(config, self.num_sources, to_image(features, config.levels), normalize, drop, tdf)
+        return from_image(ACTIVATIONS[config.activation][0](x), config.levels, bins, frames)
 
     def _drop(self, x, step, train, keys):
         """Dropout of the ``step``-th level of the way back."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsep.augment import in_room, play_back
+from jaxsep.errors import UserError
 from train.data.bank import Bank
 from train.data.generators.synthesis import draw_room, level
 from train.data.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
@@ -35,6 +36,8 @@ class Part(NamedTuple):
     """What its equalizer is drawn from; 0 for none."""
     room: int = 0
     """What the room that it sounds in is drawn from; 0 for none."""
+    pan: float = 0.0
+    """Where it is between the channels: -1 left, 1 right."""
 
 
 class Clip(NamedTuple):
@@ -68,6 +71,8 @@ class Mixtures:
         self.size = frame_length(bank.sample_rate)
         self.names = [f"mixture{i:04d}" for i in range(count)]
         self.lengths = np.full(count, length)
+        if recipe.pan and bank.audio.shape[2] != 2:
+            raise UserError(f"data.recipe.pan={recipe.pan}: expected a system of two channels, not of one")
         self._recordings = [[_grouped(bank, s, extra) for extra in (False, True)] for s in sources]
         self._clip = cache(self._listen)
 
@@ -87,7 +92,7 @@ class Mixtures:
 
     def describe(self, i: int) -> list[dict]:
         """What mixture i is made of: for each clip its source, name, start in seconds, gain in dB,
-        cutoff in Hz, speed and what its equalizer and its room are drawn from."""
+        cutoff in Hz, speed, what its equalizer and its room are drawn from, and its place."""
         return [
             {
                 "source": part.source,
@@ -98,6 +103,7 @@ class Mixtures:
                 "speed": part.speed,
                 "equalizer": part.equalizer,
                 "room": part.room,
+                "pan": round(part.pan, 2),
             }
             for part in self.draw(i)
         ]
@@ -123,22 +129,32 @@ class Mixtures:
             if part.clip < 0:
                 rng = np.random.Generator(np.random.Philox(key=[part.start, 0]))
                 clip = self._generate(rng, self.sources[part.source])
-                audio[part.source] += gain * self._changed(part, clip)
-                continue
-            for channel in range(channels):
-                audio[part.source, channel] += gain * self._changed(part, self._excerpt(part, channel))
+                clip = np.broadcast_to(clip, (channels, self.length))
+            else:
+                clip = np.stack([self._excerpt(part, channel) for channel in range(channels)])
+            audio[part.source] += gain * self._changed(part, clip)
         return audio
 
     def _changed(self, part, clip):
-        """One channel of a clip, at its speed, low-passed, equalized and in its room."""
+        """A clip ``(channels, samples)`` at its speed, low-passed, equalized, in its room and its place."""
         rate = self.bank.sample_rate
         if part.cutoff or part.speed != 1 or part.equalizer:
             options = dict(speed=part.speed, cutoff=part.cutoff, gains_db=self._equalizer(part.equalizer))
-            clip = play_back(clip, self.length, sample_rate=rate, **options)
+            same = (clip == clip[:1]).all()
+            played = play_back(clip[:1] if same else clip, self.length, sample_rate=rate, **options)
+            clip = np.broadcast_to(played, (len(clip), self.length))
         if part.room:
-            rng = np.random.Generator(np.random.Philox(key=[part.room, 2]))
-            clip = level(in_room(clip, draw_room(rng, rate))) * np.sqrt(np.mean(np.square(clip)))
+            clip = np.stack([self._in_room(part.room, k, channel) for k, channel in enumerate(clip)])
+        if part.pan:
+            angle = (part.pan + 1) * np.pi / 4
+            clip = clip * (np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])).astype(np.float32)
         return clip
+
+    def _in_room(self, room, channel, clip):
+        """One channel in a room, whose tail is another in each, at the level that it had."""
+        rng = np.random.Generator(np.random.Philox(key=[room, 2 + channel]))
+        response = draw_room(rng, self.bank.sample_rate)
+        return level(in_room(clip, response)) * np.sqrt(np.mean(np.square(clip)))
 
     def _part(self, rng, source) -> Part:
         """Draw a clip of a source: a recording first, then one of its clips, then where it starts."""
@@ -159,7 +175,8 @@ class Mixtures:
         known = self._clip(clip, source)
         starts = sounding_starts(known.silent, self._frames(speed), self._max_silence(source))
         start = int(starts[rng.integers(len(starts))])
-        return Part(source, clip, start, gain, cutoff, speed, equalizer, room)
+        pan = float(rng.uniform(-recipe.pan, recipe.pan)) if recipe.pan else 0.0
+        return Part(source, clip, start, gain, cutoff, speed, equalizer, room, pan)
 
     def _equalizer(self, number):
         """Gains in dB of octaves from 43 Hz (at 22050 Hz) to the Nyquist frequency."""

@@ -51,7 +51,9 @@ class ClassFolders:
     equalizer_db: float = ranged(0.0, least=0, most=60)
     """Largest gain or loss of an octave of a clip, dB."""
     reverb: float = ranged(0.0, least=0, most=1)
-    """Share of the clips that sound in a room, each another."""
+    """Share of the clips that sound in a room, each another; in stereo its tail differs by channel."""
+    pan: float = ranged(0.0, least=0, most=1)
+    """How far clips are placed from the middle between two channels; 1 for as far as one channel alone."""
     generated: dict[str, float] = ranged({}, least=0, most=1)
     """Share of a source's clips that are generated."""
     generators: dict[str, Generator] = field(default_factory=dict)
@@ -93,7 +95,8 @@ class ClassFolders:
         """Fixed mixtures of clips as they were found."""
         plain = replace(self, absent=0.0, generated={}, low_pass=0.0, speed_semitones=0.0, equalizer_db=0.0)
         length = round(data.seconds * bank.sample_rate)
-        return Mixtures(bank, replace(plain, reverb=0.0), sources, _VALID_SEED, length, self.valid_mixtures)
+        plain = replace(plain, reverb=0.0, pan=0.0)
+        return Mixtures(bank, plain, sources, _VALID_SEED, length, self.valid_mixtures)
 
     def _clips(self, data, folder, sources, part, extra=False):
         """The clips of a folder that belong to a part."""

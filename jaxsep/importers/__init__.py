@@ -1,0 +1,5 @@
+"""Importers: weights of other programs as models of ours. What they read is data; none of it is executed."""
+
+from __future__ import annotations
+
+from jaxsep.importers.spleeter import import_spleeter as import_spleeter

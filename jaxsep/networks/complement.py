@@ -1,0 +1,108 @@
+"""One network for one of two sources; the other is what it leaves of the mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxsep.networks.network import NetworkFacts
+from jaxsep.networks.spleeter import SpleeterUNet
+from jaxsep.nn.layers import OutputRange
+from jaxsep.parts import Network, ranged, register
+
+
+@register("network", "complement")
+@dataclass(frozen=True)
+class Complement(NetworkFacts):
+    """Holds a network whose output in [0, 1] is the mask of one source, and 1 minus it the other's.
+
+    Half the cost and size of a network for each; a ratio mask takes the two as they are. Its variables are
+    called as in ``per_source``, so one starts from the weights of the other.
+
+    Example:
+      >>> network = Complement(SpleeterUNet(levels=2, filters=2)).build(sources=2, channels=1, bins=8)
+      >>> features = jnp.ones((3, 1, 8, 4))
+      >>> masks, _ = network.apply(network.init(jax.random.key(0), features), features)
+      >>> masks.shape, bool(jnp.all(masks.sum(1) == 1))
+      ((3, 2, 1, 8, 4), True)
+    """
+
+    network: Network = field(default_factory=SpleeterUNet)
+    """Estimates the mask."""
+    source: int = ranged(0, least=0, most=1)
+    """Index of the source whose mask it is."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return self.network.causal
+
+    @property
+    def window(self) -> int | None:
+        """Frames that the network takes at once; None for any number."""
+        return self.network.window
+
+    @property
+    def domain(self) -> Literal["frames", "samples"]:
+        """The network's domain."""
+        return self.network.domain
+
+    @property
+    def output_range(self) -> OutputRange:
+        """Where masks lie."""
+        return "unit"
+
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """The network's options of XLA."""
+        return getattr(self.network, "cpu_options", {})
+
+    def portable(self) -> Complement:
+        """The same network, with the implementation that runs anywhere."""
+        return replace(self, network=getattr(self.network, "portable", lambda: self.network)())
+
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter of the network, by its name as ``source_0/heads/bias``, is not trained."""
+        return getattr(self.network, "frozen", lambda name: False)(name.partition("/")[2])
+
+    def check(self, num_sources: int, num_bins: int) -> None:
+        """Raise ValueError when there are not two sources, or the network gives no mask."""
+        if num_sources != 2:
+            raise ValueError(f"network.name='complement': expected 2 sources, not {num_sources}")
+        if self.network.output_range != "unit":
+            raise ValueError(
+                f"network.network.name={self.network.name!r}: its outputs are {self.network.output_range}; "
+                "expected masks in [0, 1], as a sigmoid gives"
+            )
+        getattr(self.network, "check", lambda sources, bins: None)(1, num_bins)
+
+    def build(self, *, sources: int, channels: int, bins: int) -> BuiltComplement:
+        """Return the network."""
+        return BuiltComplement(self.network.build(sources=1, channels=channels, bins=bins), self.source)
+
+
+@dataclass(frozen=True)
+class BuiltComplement:
+    """A network for one source, with the other's mask beside its own."""
+
+    one: Any
+    source: int
+
+    def init(self, key: jax.Array, features: jax.Array) -> dict:
+        """Return fresh variables: the network's, under ``source_i``."""
+        found = self.one.init(key, features)
+        return {kind: {self._name: found.get(kind, {})} for kind in ("params", "batch_stats")}
+
+    def apply(self, variables, features, **call):
+        """Run the network."""
+        own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
+        mask, statistics = self.one.apply(own, features, **call)
+        both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)
+        return jnp.concatenate(both, axis=1), {self._name: statistics}
+
+    @property
+    def _name(self):
+        return f"source_{self.source}"
