@@ -404,9 +404,11 @@ def test_a_wrong_config_is_refused_by_field(tmp_path, text, part):
 def test_every_config_loads_and_can_be_overridden(path):
     config = load_config(str(path), ["--system.overlap-seconds", "0.3", "--steps", "3"])
     assert (config.system.overlap_seconds, config.steps) == (0.3, 3)
-    option = next(f for f in ("width", "filters", "layers") if hasattr(config.system.network, f))
-    config = load_config(str(path), [f"--system.network.{option}", "7"])
-    assert getattr(config.system.network, option) in (7, (7,))
+    inner = ".network" if hasattr(config.system.network, "network") else ""  # one that holds another
+    network = getattr(config.system.network, "network", config.system.network)
+    option = next(f for f in ("width", "filters", "layers") if hasattr(network, f))
+    network = load_config(str(path), [f"--system.network{inner}.{option}", "7"]).system.network
+    assert getattr(getattr(network, "network", network), option) in (7, (7,))
     head = path.read_text().split("\nsystem:")[0]
     for word in ("Source:", "Command:", "Time:", "Score:"):
         assert word in head
