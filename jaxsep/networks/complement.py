@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import NetworkFacts
+from jaxsep.networks.network import HoldsNetwork
 from jaxsep.networks.spleeter import SpleeterUNet
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
@@ -16,7 +16,7 @@ from jaxsep.parts import Network, ranged, register
 
 @register("network", "complement")
 @dataclass(frozen=True)
-class Complement(NetworkFacts):
+class Complement(HoldsNetwork):
     """Holds a network whose output in [0, 1] is the mask of one source, and 1 minus it the other's.
 
     Half the cost and size of a network for each; a ratio mask takes the two as they are. Its variables are
@@ -36,33 +36,9 @@ class Complement(NetworkFacts):
     """Index of the source whose mask it is."""
 
     @property
-    def causal(self) -> bool:
-        """Whether an output frame depends on no later input frame."""
-        return self.network.causal
-
-    @property
-    def window(self) -> int | None:
-        """Frames that the network takes at once; None for any number."""
-        return self.network.window
-
-    @property
-    def domain(self) -> Literal["frames", "samples"]:
-        """The network's domain."""
-        return self.network.domain
-
-    @property
     def output_range(self) -> OutputRange:
         """Where masks lie."""
         return "unit"
-
-    @property
-    def cpu_options(self) -> dict[str, str]:
-        """The network's options of XLA."""
-        return getattr(self.network, "cpu_options", {})
-
-    def portable(self) -> Complement:
-        """The same network, with the implementation that runs anywhere."""
-        return replace(self, network=getattr(self.network, "portable", lambda: self.network)())
 
     def frozen(self, name: str) -> bool:
         """Whether a parameter of the network, by its name as ``source_0/heads/bias``, is not trained."""

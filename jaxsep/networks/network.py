@@ -14,6 +14,7 @@ Nothing outside this folder and :mod:`jaxsep.nn` knows which module library a ne
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -94,6 +95,37 @@ class NetworkFacts:
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network for this many sources and bins."""
+
+
+class HoldsNetwork(NetworkFacts):
+    """What is true of a part that holds a ``network``: what is true of that."""
+
+    network: Any
+
+    @property
+    def causal(self) -> bool:
+        """Whether an output frame depends on no later input frame."""
+        return self.network.causal
+
+    @property
+    def window(self) -> int | None:
+        """Frames that the network takes at once; None for any number."""
+        return self.network.window
+
+    @property
+    def domain(self) -> Literal["frames", "samples"]:
+        """The network's domain."""
+        return self.network.domain
+
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """The network's options of XLA."""
+        return getattr(self.network, "cpu_options", {})
+
+    def portable(self):
+        """The same, with the implementation of the network that runs anywhere."""
+        inner = getattr(self.network, "portable", lambda: self.network)()
+        return dataclasses.replace(self, network=inner)  # type: ignore[type-var]
 
 
 class LinenNetwork(NetworkFacts):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxsep.networks.lstm import LSTMMask
-from jaxsep.networks.network import NetworkFacts
+from jaxsep.networks.network import HoldsNetwork
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
 
 @register("network", "per_source")
 @dataclass(frozen=True)
-class PerSource(NetworkFacts):
+class PerSource(HoldsNetwork):
     """Holds any network once per source; each hears the mixture and estimates its own.
 
     Example:
@@ -35,33 +35,9 @@ class PerSource(NetworkFacts):
     """``softmax`` of the networks' linear outputs over the sources, as Spleeter with five stems; or none."""
 
     @property
-    def causal(self) -> bool:
-        """Whether an output frame depends on no later input frame."""
-        return self.network.causal
-
-    @property
-    def window(self) -> int | None:
-        """Frames that the networks take at once; None for any number."""
-        return self.network.window
-
-    @property
-    def domain(self) -> Literal["frames", "samples"]:
-        """The networks' domain."""
-        return self.network.domain
-
-    @property
     def output_range(self) -> OutputRange:
         """Where the outputs lie."""
         return "unit" if self.joint == "softmax" else self.network.output_range
-
-    @property
-    def cpu_options(self) -> dict[str, str]:
-        """The networks' options of XLA."""
-        return getattr(self.network, "cpu_options", {})
-
-    def portable(self) -> PerSource:
-        """The same networks, with the implementation that runs anywhere."""
-        return replace(self, network=getattr(self.network, "portable", lambda: self.network)())
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network, or no such source to train."""
