@@ -203,10 +203,7 @@ def batch_gradient(
     rate = _rates(system.config.network, tuning)
     keys = example_keys(state.seed, state.step, batch["id"])
     length = length or batch["sources"].shape[-1]
-    change = partial(augment, augmentation, length=length)
-    # The same key for each channel: what happens to a source happens to all of its channels alike.
-    stereo = jax.vmap(lambda key, x: jax.vmap(partial(change, key), in_axes=1, out_axes=1)(x))
-    sources = stereo(keys[:, 0], batch["sources"])
+    sources = jax.vmap(partial(augment, augmentation, length=length))(keys[:, 0], batch["sources"])
     weight = batch["weight"]
     total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
 

@@ -275,3 +275,27 @@ def test_reading_at_a_ratio_is_exact_for_slow_signals():
     for taps, error in ((8, 5e-3), (32, 2e-4)):
         found = resample_at(jnp.asarray(x), 1.3, 2000, taps=taps)
         np.testing.assert_allclose(found[50:], np.sin(0.05 * 1.3 * np.arange(50, 2000)), atol=error)
+
+
+def test_places_change_channels_together_and_only_where_there_are_two():
+    stereo = jax.random.normal(jax.random.key(1), (3, 2, 100))
+    swapped = augment(AugmentConfig(swap_channels=True), jax.random.key(3), stereo, 100)
+    either = [
+        bool((a == b).all()) or bool((a == b[::-1]).all()) for a, b in zip(swapped, stereo, strict=True)
+    ]
+    assert all(either) and not bool((swapped == stereo).all())
+    panned = augment(AugmentConfig(pan=0.5), jax.random.key(3), stereo, 100)
+    gains = panned / stereo
+    np.testing.assert_allclose(gains.std(axis=2), 0, atol=1e-5)
+    np.testing.assert_allclose((gains[..., 0] ** 2).sum(1), 2, atol=1e-4)
+    mono = augment(AugmentConfig(pan=0.5, swap_channels=True), jax.random.key(3), stereo[:, :1], 100)
+    np.testing.assert_array_equal(mono, stereo[:, :1])
+
+
+def test_what_happens_to_a_source_happens_to_all_of_its_channels():
+    one = jax.random.normal(jax.random.key(1), (2, 1, 400))
+    config = AugmentConfig(speed_semitones=2.0, gain_db=6.0, polarity=True, equalizer_db=6.0)
+    both = augment(config, jax.random.key(3), jnp.repeat(one, 2, axis=1), 300)
+    assert both.shape == (2, 2, 300)
+    np.testing.assert_allclose(both[:, 0], both[:, 1], atol=1e-6)
+    np.testing.assert_allclose(both[:, 0], augment(config, jax.random.key(3), one[:, 0], 300), atol=1e-5)

@@ -37,8 +37,9 @@ class DataConfig:
 
     recipe: Recipe = field(default_factory=StereoPairs)
     """``stereo_pairs``: each file holds one source a channel; ``song_folders``: each folder holds
-    one file a source; ``class_folders``: each file holds one source, and examples overlay clips;
-    ``two_folders``: the same of two folders of whole recordings, mixed pairwise as they are."""
+    one file a source; ``musdb``: MUSDB18 as it is published; ``class_folders``: each file holds one
+    source, and examples overlay clips; ``two_folders``: the same of two folders of whole recordings,
+    mixed pairwise as they are."""
     train: str = "$JAXSEP_DATA/mir1k/train"
     """Folder of the recordings to train on; environment variables are filled in. Where ``train``
     and ``valid`` are the same, recordings are split by the manifest, or 92 to 8."""
@@ -114,6 +115,12 @@ class TrainConfig:
     def __post_init__(self):
         check_ranges(self)
         check_loss(self.loss, self.system)
+        if self.system.channels != 2 and (self.augment.pan or self.augment.swap_channels):
+            field_name = "pan" if self.augment.pan else "swap_channels"
+            value = getattr(self.augment, field_name)
+            raise ValueError(
+                f"augment.{field_name}={value}: expected a system of two channels; system.channels=1"
+            )
 
     @property
     def excerpt_samples(self) -> int:

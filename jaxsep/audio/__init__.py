@@ -9,5 +9,6 @@ from jaxsep.audio.formats import show as show
 from jaxsep.audio.reading import AudioReader as AudioReader
 from jaxsep.audio.reading import read_audio as read_audio
 from jaxsep.audio.resampling import Resampler as Resampler
+from jaxsep.audio.streams import read_stream as read_stream
 from jaxsep.audio.writing import AudioWriter as AudioWriter
 from jaxsep.audio.writing import write_together as write_together

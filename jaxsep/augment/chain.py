@@ -11,6 +11,7 @@ from jaxsep.augment.equalizer import random_equalizer
 from jaxsep.augment.gain import random_gain, random_polarity
 from jaxsep.augment.lowpass import random_lowpass
 from jaxsep.augment.pitch import random_pitch_and_tempo
+from jaxsep.augment.place import random_pan, random_swap
 from jaxsep.augment.shift import circular_shift
 from jaxsep.augment.speed import random_speed
 from jaxsep.parts import checked, ranged
@@ -49,6 +50,10 @@ class AugmentConfig:
     """Largest change of level, dB."""
     polarity: bool = False
     """Negate sources at random."""
+    swap_channels: bool = False
+    """Exchange left and right of sources at random."""
+    pan: float = ranged(0.0, least=0, most=1)
+    """How far sources are moved between left and right; 1 for as far as one channel alone."""
 
     def read_length(self, length: int) -> int:
         """Samples to read so that ``length`` are left after augmentation."""
@@ -65,17 +70,22 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
     Args:
       config: which changes.
       key: the random key of the example.
-      sources: ``(sources, samples)``, ``config.read_length(length)`` samples.
+      sources: ``(sources, samples)`` or ``(sources, channels, samples)``, ``config.read_length(length)``
+        samples.
       length: samples to return.
 
     Returns:
-      ``(sources, length)``.
+      ``(sources, length)`` or ``(sources, channels, length)``.
 
     Example:
       >>> import jax.numpy as jnp
       >>> augment(AugmentConfig(gain_db=3), jax.random.key(0), jnp.ones((2, 8)), 8).shape
       (2, 8)
     """
+    if sources.ndim == 3:
+        # The same key for each channel: what happens to a source happens to all of its channels alike.
+        changed = jax.vmap(lambda x: augment(config, key, x, length), in_axes=1, out_axes=1)(sources)
+        return _placed(config, key, changed) if sources.shape[1] == 2 else changed
     speed, shift, gain, polarity = jax.random.split(key, 4)
     pitch, low = jax.random.split(jax.random.fold_in(key, 4))
     equalizer = jax.random.fold_in(key, 5)
@@ -93,3 +103,10 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
     if config.gain_db:
         sources = random_gain(gain, sources, config.gain_db)
     return random_polarity(polarity, sources) if config.polarity else sources
+
+
+def _placed(config, key, sources):
+    """Sources of two channels, exchanged and panned."""
+    if config.swap_channels:
+        sources = random_swap(jax.random.fold_in(key, 6), sources)
+    return random_pan(jax.random.fold_in(key, 7), sources, config.pan) if config.pan else sources

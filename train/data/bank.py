@@ -7,23 +7,31 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxsep.audio import read_audio
+from jaxsep.audio import read_audio, read_stream
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 
 
+class Signal(NamedTuple):
+    """What a source is read from."""
+
+    file: str
+    channel: int | None = None
+    """All of the file's channels, or their mean where one channel is wanted, when None."""
+    stream: int | None = None
+    """Number of the stream, in a file that holds several; ffmpeg decodes it."""
+
+
 @dataclass(frozen=True)
 class Track:
-    """One recording before decoding: for each source the (file, channel) pairs that sum to it.
-
-    A channel of None is all of the file's channels, or their mean where one channel is wanted.
-    """
+    """One recording before decoding: for each source the signals that sum to it."""
 
     name: str
-    sources: tuple[tuple[tuple[str, int | None], ...], ...]
+    sources: tuple[tuple[Signal, ...], ...]
     label: str = ""
     """Its class, where each recording holds one source."""
     recording: str = ""
@@ -128,25 +136,18 @@ def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
 
 def _read_track(track, sample_rate, channels, min_seconds):
     """Return ``(sources, channels, samples)`` float32, or raise with the reason."""
-    files = {path: read_audio(path, sample_rate) for part in track.sources for path, _ in part}
+    signals = {signal for part in track.sources for signal in part}
+    streams = {(signal.file, signal.stream) for signal in signals}
+    files = {(file, stream): _read(file, stream, sample_rate) for file, stream in sorted(streams, key=str)}
     samples = {audio.shape[-1] for audio in files.values()}
     if max(samples) - min(samples) > sample_rate // 10:
         raise UserError(f"its files have different lengths ({sorted(samples)} samples)")
     length = min(samples)
 
-    def signal(path, channel):
-        audio = files[path][:, :length]
-        if channel is None and channels == 1:
-            return audio.mean(axis=0, keepdims=True)
-        if channel is None:
-            if audio.shape[0] > channels:
-                raise UserError(f"{path}: has {audio.shape[0]} channels, at most {channels} are wanted")
-            return np.broadcast_to(audio, (channels, length))
-        if channel >= audio.shape[0]:
-            raise UserError(f"{path}: has {audio.shape[0]} channels, channel {channel + 1} is wanted")
-        return np.broadcast_to(audio[channel], (channels, length))
+    def channels_of(signal):
+        return _channels(signal, files[signal.file, signal.stream][:, :length], channels)
 
-    audio = np.stack([sum(signal(p, c) for p, c in part) for part in track.sources])
+    audio = np.stack([sum(channels_of(signal) for signal in part) for part in track.sources])
     if length < min_seconds * sample_rate:
         raise UserError(f"{length / sample_rate:.2f} s is shorter than {min_seconds} s")
     if not np.any(audio):
@@ -154,12 +155,32 @@ def _read_track(track, sample_rate, channels, min_seconds):
     return audio.astype(np.float32)
 
 
+def _read(file, stream, sample_rate):
+    """Decode a file, or one of its streams."""
+    return read_audio(file, sample_rate) if stream is None else read_stream(file, stream, sample_rate)
+
+
+def _channels(signal, audio, channels):
+    """The channel that a signal names, or all, as ``(channels, samples)``."""
+    path, channel = signal.file, signal.channel
+    if channel is None and channels == 1:
+        return audio.mean(axis=0, keepdims=True)
+    if channel is None:
+        if audio.shape[0] > channels:
+            raise UserError(f"{path}: has {audio.shape[0]} channels, at most {channels} are wanted")
+        return np.broadcast_to(audio, (channels, audio.shape[1]))
+    if channel >= audio.shape[0]:
+        raise UserError(f"{path}: has {audio.shape[0]} channels, channel {channel + 1} is wanted")
+    return np.broadcast_to(audio[channel], (channels, audio.shape[1]))
+
+
 def _fingerprint(tracks, sample_rate, channels):
     digest = hashlib.sha256(f"{channels} {sample_rate}".encode())
     for track in tracks:
         digest.update(f"\n{track.name}".encode())
         for part in track.sources:
-            for path, channel in part:
+            for path, channel, stream in part:
                 stat = os.stat(path)
-                digest.update(f"|{path} {channel} {stat.st_size} {stat.st_mtime_ns}".encode())
+                which = f"{channel}" if stream is None else f"{channel} {stream}"
+                digest.update(f"|{path} {which} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()[:24]

@@ -56,7 +56,7 @@ def track_table(config: TrainConfig) -> list[dict]:
             row |= {"class": track.label, "seconds": f"{length / rate:.2f}"}
             row |= {"sections": " ".join(f"{s:.2f}" for s in starts)}
             names = (track.label,) if track.label else sources
-            files = [" + ".join(Path(p).name for p, _ in pairs) for pairs in track.sources]
+            files = [" + ".join(Path(s.file).name for s in signals) for signals in track.sources]
             rows.append({**row, **dict.fromkeys(sources, ""), **dict(zip(names, files, strict=True))})
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from train.data.recipes.class_folders import ClassFolders as ClassFolders
+from train.data.recipes.musdb import MUSDB as MUSDB
 from train.data.recipes.recipe import Examples as Examples
 from train.data.recipes.recipe import Recordings as Recordings
 from train.data.recipes.recipe import find_part as find_part

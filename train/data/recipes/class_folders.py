@@ -8,7 +8,7 @@ from typing import Any
 from jaxsep.errors import UserError
 from jaxsep.parts import Generator, check_ranges, find, ranged, register
 from train.data import generators as generators
-from train.data.bank import Bank, Track
+from train.data.bank import Bank, Signal, Track
 from train.data.listing import SPLITS, data_folder, matching_files, part_of, read_manifest, recording_of
 from train.data.mixtures import Mixtures
 from train.data.recipes.recipe import Examples, Recordings
@@ -109,6 +109,6 @@ class ClassFolders:
                 recording, split = manifest.get(name, (recording_of(data.recording, path), None))
                 if split is None or split in SPLITS[part]:
                     name = f"{folder.name}/{name}" if extra else name
-                    clips.append(Track(name, (((str(path), None),),), source, recording, extra))
+                    clips.append(Track(name, ((Signal(str(path)),),), source, recording, extra))
             tracks += clips if manifest or extra else part_of(clips, part, data.train == data.valid)
         return tracks

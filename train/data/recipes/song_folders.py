@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxsep.errors import UserError
 from jaxsep.parts import register
-from train.data.bank import Track
+from train.data.bank import Signal, Track
 from train.data.listing import SPLITS, audio_files, matching_files, part_of, read_manifest
 from train.data.recipes.songs import Songs
 
@@ -38,6 +38,6 @@ class SongFolders(Songs):
             if all(parts):
                 recording, split = manifest.get(f"{name}/{parts[0][0].name}", (recording, split))
             if all(parts) and (split is None or split in SPLITS[part]):
-                pairs = tuple(tuple((str(p), None) for p in files) for files in parts)
-                tracks.append(Track(name, pairs, recording=recording))
+                signals = tuple(tuple(Signal(str(p)) for p in files) for files in parts)
+                tracks.append(Track(name, signals, recording=recording))
         return tracks if manifest else part_of(tracks, part, data.train == data.valid)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxsep.errors import UserError
 from jaxsep.parts import register
-from train.data.bank import Track
+from train.data.bank import Signal, Track
 from train.data.listing import audio_files, recording_of
 from train.data.recipes.songs import Songs
 
@@ -29,7 +29,7 @@ class StereoPairs(Songs):
         return [
             Track(
                 p.stem,
-                tuple(((str(p), channel),) for channel in order),
+                tuple((Signal(str(p), channel),) for channel in order),
                 recording=recording_of(data.recording, p),
             )
             for p in audio_files(folder)
