@@ -12,6 +12,7 @@ A complete run on arrays::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -124,6 +125,7 @@ def train_step(
     length: int | None = None,
     ema_decay: float = 0.0,
     tuning: FineTuning = FineTuning(),
+    teacher: Callable[[jax.Array], jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one training step.
@@ -139,6 +141,8 @@ def train_step(
       length: samples that are left of the sources after augmentation; all when None.
       ema_decay: decay of the moving average of the parameters, for a state made with ``ema``.
       tuning: what of the network is trained, and how fast.
+      teacher: what the estimates are compared with, given the ``(batch, sources, channels, samples)``
+        sources; the sources themselves when None. See :mod:`jaxsep.distillation`.
       axis_name: mapped device axis (``shard_map``, ``pmap``); None under plain ``jit``, sharded
         or not. All four give the same gradients.
 
@@ -154,6 +158,7 @@ def train_step(
         augmentation=augmentation,
         length=length,
         tuning=tuning,
+        teacher=teacher,
         axis_name=axis_name,
     )
     rate = _rates(system.config.network, tuning)
@@ -197,6 +202,7 @@ def batch_gradient(
     augmentation=AugmentConfig(),
     length=None,
     tuning=FineTuning(),
+    teacher=None,
     axis_name=None,
 ):
     """Return the gradient of the weighted mean loss, the loss and the new model state."""
@@ -204,6 +210,7 @@ def batch_gradient(
     keys = example_keys(state.seed, state.step, batch["id"])
     length = length or batch["sources"].shape[-1]
     sources = jax.vmap(partial(augment, augmentation, length=length))(keys[:, 0], batch["sources"])
+    reference = sources if teacher is None else teacher(sources)
     weight = batch["weight"]
     total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
 
@@ -218,7 +225,7 @@ def batch_gradient(
             mask=weight,
             axis_name=axis_name,
         )
-        each = example_loss(loss, system, estimates, encoded, sources)
+        each = example_loss(loss, system, estimates, encoded, reference)
         return jnp.sum(jnp.where(weight > 0, weight * each, 0.0)) / total_weight, model_state
 
     params = state.params

@@ -14,8 +14,9 @@ from jax.sharding import PartitionSpec as P
 
 from jaxsep.augment import AugmentConfig
 from jaxsep.codecs import STFT, Codec, Direct, Frames, Inverse, MinMax, Waveform
+from jaxsep.distillation import teacher_of
 from jaxsep.fine_tuning import FineTuning, named, start_from
-from jaxsep.losses import SNR, MagnitudeMSE, negative_snr
+from jaxsep.losses import SNR, MagnitudeMSE, WaveformMSE, negative_snr
 from jaxsep.networks import (
     CNNAutoencoder,
     Complement,
@@ -354,3 +355,32 @@ def test_the_average_follows_the_parameters(batch):
     assert now["batch_stats"]
     assert after.variables() is after.ema
     assert after.variables(average=False)["params"] is after.params
+
+
+def test_a_teachers_share_blends_two_gradients(batch):
+    """Of a loss that is quadratic in the reference: that to the sources, and that to the teacher's stems."""
+    system, other = small_system("complement"), small_system("complement")
+    teacher = init_state(other, SGD()(), seed=5).variables()
+    state = init_state(system, SGD()())
+
+    def gradient(share):
+        options = {} if share is None else {"teacher": teacher_of(other, teacher, share)}
+        found, *_ = jax.jit(partial(batch_gradient, system=system, loss=WaveformMSE(), **options))(
+            state, batch
+        )
+        return ravel_pytree(found)[0]
+
+    alone, none, half, whole = (gradient(share) for share in (None, 0.0, 0.5, 1.0))
+    scale = np.abs(alone).max()
+    np.testing.assert_allclose(none, alone, atol=1e-6 * scale)
+    np.testing.assert_allclose(half, (alone + whole) / 2, atol=2e-5 * scale)
+    assert np.abs(whole - alone).max() > 0.01 * scale
+
+
+def test_a_system_that_is_its_own_teacher_has_nothing_to_learn(batch):
+    system = small_system("complement")
+    state = init_state(system, SGD()())
+    teacher = teacher_of(system, state.variables(), 1.0)
+    options = dict(system=system, loss=WaveformMSE(), tuning=FineTuning(statistics="frozen"), teacher=teacher)
+    found, value, _ = jax.jit(partial(batch_gradient, **options))(state, batch)
+    assert float(value) < 1e-9 and np.abs(ravel_pytree(found)[0]).max() < 1e-6

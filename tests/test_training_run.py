@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import train.run
 from jaxsep.augment import AugmentConfig
 from jaxsep.checkpoints import Checkpoints, run_lock
 from jaxsep.codecs import STFT, Codec, Log
+from jaxsep.distillation import Distillation
 from jaxsep.errors import UserError
 from jaxsep.fine_tuning import FineTuning
 from jaxsep.losses import SNR
@@ -301,6 +303,25 @@ def test_fine_tuning_starts_from_another_model(config, tmp_path, capsys):
     frozen = FineTuning(freeze=("no_such/*",))
     with pytest.raises(UserError, match=r"no parameter is called 'no_such/\*'"):
         train.run.run(dataclasses.replace(tuned, out=str(tmp_path / "none"), fine_tuning=frozen))
+
+
+def test_a_run_learns_from_another_model(config, tmp_path, capsys):
+    """Goes on bit for bit, and says what cannot teach it."""
+    train.run.run(dataclasses.replace(config, steps=4))
+    taught = Distillation(config.out, share=0.7)
+    student = dataclasses.replace(config, steps=4, save_every=2, distillation=taught)
+    outs = [str(tmp_path / name) for name in ("whole", "parts")]
+    assert train.run.run(dataclasses.replace(student, out=outs[0])) == 0
+    checkpoint = Path(outs[0]) / "checkpoints" / "4"
+    shutil.copytree(outs[0], outs[1], ignore=lambda _, names: [n for n in names if n == checkpoint.name])
+    assert train.run.run(dataclasses.replace(student, out=outs[1])) == 0
+    assert "resuming at step 2" in capsys.readouterr().err
+    whole, parts = (Checkpoints(Path(out), 2) for out in outs)
+    state = init_state(System(config.system), config.optimizer(4), config.seed, ema=config.ema_decay > 0)
+    jax.tree.map(np.testing.assert_array_equal, whole.state(4, state), parts.state(4, state))
+    swapped = dataclasses.replace(config.system, sources=("low", "high"))
+    with pytest.raises(UserError, match=r"its sources are \('high', 'low'\); expected \('low', 'high'\)"):
+        train.run.run(dataclasses.replace(student, out=str(tmp_path / "swapped"), system=swapped))
 
 
 def excerpts(config, seed=0, count=40, **data):

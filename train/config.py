@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from jaxsep.augment import AugmentConfig
+from jaxsep.distillation import Distillation
 from jaxsep.errors import UserError
 from jaxsep.fine_tuning import FineTuning
 from jaxsep.losses import SNR
@@ -100,6 +101,8 @@ class TrainConfig:
     shape; the others start fresh, and are listed."""
     fine_tuning: FineTuning = field(default_factory=FineTuning)
     """What of the network is trained, and how fast."""
+    distillation: Distillation = field(default_factory=Distillation)
+    """Another model to learn from beside the sources."""
     log_every: int = ranged(20, least=1)
     valid_every: int = ranged(500, least=1)
     save_every: int = ranged(200, least=1)

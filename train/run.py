@@ -22,6 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsep.checkpoints import Checkpoints, run_lock
 from jaxsep.compilation import compiler_options
+from jaxsep.distillation import teacher_of
 from jaxsep.errors import UserError
 from jaxsep.fine_tuning import start_from
 from jaxsep.hub import find_model, load_model, save_model
@@ -130,9 +131,10 @@ class Program:
     def __init__(self, configs: list[TrainConfig]):
         config, self.count = configs[0], len(configs)
         options = compiler_options(config.system.network)
+        teacher, self._teacher = _teacher(config)
         if self.count > 1:
             self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
-            step = partial(stacked_step, config)
+            step = partial(stacked_step, config, teacher)
             self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
             return
         devices = jax.devices()
@@ -143,7 +145,8 @@ class Program:
         mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._parts = NamedSharding(mesh, PartitionSpec("batch"))
-        step = partial(train_step, optimizer=config.optimizer(config.steps), **config.step_options())
+        self._teacher = jax.device_put(self._teacher, self._whole)
+        step = partial(plain_step, config, teacher)
         self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
 
     def place(self, state):
@@ -159,11 +162,35 @@ class Program:
 
     def step(self, state, batch):
         """Take a step of every run."""
-        return self._compiled(state, batch, self.rates) if self.count > 1 else self._compiled(state, batch)
+        rates = (self.rates,) if self.count > 1 else ()
+        return self._compiled(state, batch, *rates, self._teacher)
 
     def one(self, tree, i: int):
         """What belongs to run i."""
         return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
+
+
+def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught_by):
+    """The step of one run; ``taught_by`` are the teacher's variables."""
+    options = config.step_options() | _taught(config, teacher, taught_by)
+    return train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
+
+
+def _teacher(config):
+    """The system and the variables of the model that a run learns from, if any."""
+    if not config.distillation.model:
+        return None, {}
+    system, variables, _ = load_model(find_model(config.distillation.model))
+    try:
+        config.distillation.check(system.config, config.system)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return system, variables
+
+
+def _taught(config, teacher, variables):
+    """The option of a step that learns from a teacher."""
+    return {"teacher": teacher_of(teacher, variables, config.distillation.share)} if teacher else {}
 
 
 def rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformation:
@@ -175,14 +202,14 @@ def rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformation:
     return optax.chain(unit, optax.scale(rate))
 
 
-def rated_step(config: TrainConfig, state, batch, rate):
+def rated_step(config: TrainConfig, options, state, batch, rate):
     """The step of one run at a learning rate that may be traced."""
-    return train_step(state, batch, optimizer=rated_optimizer(config, rate), **config.step_options())
+    return train_step(state, batch, optimizer=rated_optimizer(config, rate), **options)
 
 
-def stacked_step(config, states, batches, rates):
+def stacked_step(config, teacher, states, batches, rates, taught_by):
     """An accelerator computes the runs at once; a CPU takes them in turn, which its caches prefer."""
-    step = partial(rated_step, config)
+    step = partial(rated_step, config, config.step_options() | _taught(config, teacher, taught_by))
     if jax.default_backend() != "cpu":
         return jax.vmap(step)(states, batches, rates)
     return jax.lax.map(lambda one: step(*one), (states, batches, rates))
