@@ -127,6 +127,12 @@ def _add_evaluate(commands):
         default="jaxsep",
         help="whose BSS Eval: ours, or mir_eval's, a hundred times slower, to check it (default: jaxsep)",
     )
+    evaluate.add_argument(
+        "--voiced",
+        metavar="STEM",
+        default="",
+        help="score apart where STEM has a pitch, by librosa",
+    )
     evaluate.add_argument("--json", metavar="FILE", help="write every score to FILE")
     evaluate.add_argument("--csv", metavar="FILE", help="write a row for each stem of each track to FILE")
     evaluate.add_argument("--html", metavar="FILE", help="write a page to hear, see and read")

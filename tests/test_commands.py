@@ -104,6 +104,25 @@ def test_the_mixture_as_its_own_estimate_gains_nothing(rng):
     assert all(row["nsdr"] == row["si_sdri"] == 0 for row in scores)
 
 
+def test_voiced_samples_are_scored_apart(tmp_path, capsys):
+    """A tone that comes and goes, and noise that the estimate holds where there is no tone."""
+    t = np.arange(16000) / 8000
+    tone = np.where(t % 1 < 0.5, np.sin(2 * np.pi * 200 * t), 0).astype(np.float32)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    breath = np.where(t % 1 < 0.5, 0, 0.05).astype(np.float32) * noise
+    stems = {"voice": (tone + breath)[None], "rest": noise[None]}
+    write_tracks(tmp_path / "r", {"t": stems}, rate=8000)
+    held = np.where(t % 1 < 0.5, 0, noise).astype(np.float32)
+    write_tracks(tmp_path / "e", {"t": {"voice": (tone + held)[None], "rest": noise[None]}}, rate=8000)
+    command = ["evaluate", str(tmp_path / "r"), str(tmp_path / "e"), "--voiced"]
+    assert main([*command, "voice", "--json", str(tmp_path / "s.json")]) == 0
+    assert "unvoiced" in capsys.readouterr().out
+    voice = json.loads((tmp_path / "s.json").read_text())["summary"]["voice"]
+    assert voice["si_sdri_voiced"] > 6 > abs(voice["si_sdri_unvoiced"])
+    assert main([*command, "drums"]) == 2
+    assert "no reference of drums, whose pitch decides" in capsys.readouterr().err
+
+
 def test_silence_has_no_score_and_spoils_no_other(rng):
     s = rng.standard_normal((3, 1, 4000))
     e = s + 0.1 * rng.standard_normal(s.shape)

@@ -17,6 +17,8 @@ from jaxsep.files import write_atomically
 from jaxsep.hub import find_model, read_info
 from jaxsep.separator import Separator
 
+#: Figures whose names are too long for a column.
+_HEADS = {"si_sdri_voiced": "voiced", "si_sdri_unvoiced": "unvoiced"}
 #: Seconds between two writings of scores on the way.
 _EVERY = 5.0
 
@@ -49,6 +51,7 @@ def evaluate(options) -> int:
         window=options.window,
         hop=options.hop,
         judge=options.judge,
+        voiced=options.voiced,
         known=_known(options.json) if options.resume else None,
         progress=progress,
     )
@@ -115,7 +118,7 @@ def _csv(result):
 
 def _print(result, verbose):
     figures = result.figures
-    print(f"{'':24}" + "".join(f"{name:>9}" for name in figures))
+    print(f"{'':24}" + "".join(f"{_HEADS.get(name, name):>9}" for name in figures))
     for track, stems in result.tracks.items() if verbose else ():
         for stem, scores in stems.items():
             print(f"{track + '/' + stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))

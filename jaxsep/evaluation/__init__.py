@@ -12,3 +12,5 @@ from jaxsep.evaluation.track import Frames as Frames
 from jaxsep.evaluation.track import mute_inaudible as mute_inaudible
 from jaxsep.evaluation.track import score_track as score_track
 from jaxsep.evaluation.track import summarize as summarize
+from jaxsep.evaluation.voiced import VOICED_FIGURES as VOICED_FIGURES
+from jaxsep.evaluation.voiced import voiced_samples as voiced_samples

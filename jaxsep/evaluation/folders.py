@@ -22,6 +22,7 @@ from jaxsep.evaluation.track import (
     score_track,
     summarize,
 )
+from jaxsep.evaluation.voiced import VOICED_FIGURES, voiced_samples
 
 
 @dataclass
@@ -52,6 +53,7 @@ def evaluate_folders(
     window: float | None = None,
     hop: float | None = None,
     judge: Judge = "jaxsep",
+    voiced: str = "",
     known: Evaluation | None = None,
     progress: Callable[[Evaluation], None] = lambda _: None,
 ) -> Evaluation:
@@ -65,6 +67,8 @@ def evaluate_folders(
       window, hop: seconds of the frames to score one by one and between their starts; None for the
         whole.
       judge: whose BSS Eval scores whole tracks; see :func:`score_track`.
+      voiced: a stem: samples where its reference has a pitch are also scored apart from the others; see
+        :func:`jaxsep.evaluation.voiced.voiced_samples`.
       known: scores from before: tracks whose files have not changed since are taken from there.
       progress: called with what there is after each track.
 
@@ -73,18 +77,19 @@ def evaluate_folders(
     """
     wanted = find_tracks(references)
     found = {} if callable(estimates) else find_tracks(estimates)
-    result = Evaluation(FIGURES if window is None else FRAME_FIGURES)
+    figures = FIGURES if window is None else FRAME_FIGURES
+    result = Evaluation(figures + VOICED_FIGURES if voiced else figures)
     if not callable(estimates):
         result.problems += [f"{show(estimates)}: lacks the track {t}" for t in wanted if t not in found]
         wanted = {t: stems for t, stems in wanted.items() if t in found}
 
     def score(track):
         files = [*wanted[track].values(), *found.get(track, {}).values()]
-        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge)
+        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge, voiced)
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]
-        return digest, *_score_files(track, wanted[track], given, window, hop, judge)
+        return digest, *_score_files(track, wanted[track], given, window, hop, judge, voiced)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         running = {pool.submit(score, track): track for track in wanted}
@@ -135,7 +140,7 @@ def read_track(stems: dict[str, Path]) -> tuple[int, dict[str, np.ndarray]]:
     return rates.pop(), audio
 
 
-def _score_files(track, files, given, window, hop, judge):
+def _score_files(track, files, given, window, hop, judge, voiced):
     """Scores of one track, and a line for each thing that is wrong with it."""
     try:
         rate, references = read_track(files)
@@ -143,6 +148,7 @@ def _score_files(track, files, given, window, hop, judge):
             estimate_rate, estimates = rate, given(references, rate)
         else:
             estimate_rate, estimates = read_track({s: given[s] for s in files if s in given} or given)
+        where = _voiced(references, voiced, rate) if voiced else None
     except (UserError, ValueError) as error:
         return {}, [f"{track}: {error}"]
     stems = [s for s in references if s in estimates]
@@ -160,9 +166,16 @@ def _score_files(track, files, given, window, hop, judge):
     if window is not None:
         frames = Frames(max(1, round(window * rate)), max(1, round((hop or window) * rate)))
     ordered = np.stack(list(references.values())), [estimates.get(s) for s in references]
-    scores = score_track(*ordered, frames, judge)
+    scores = score_track(*ordered, frames, judge, where)
     rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(references, scores, strict=True)}
     return {s: rows[s] for s in stems}, lines
+
+
+def _voiced(references, stem, rate):
+    """Where a stem has a pitch; its channels are heard as one voice."""
+    if stem not in references:
+        raise UserError(f"no reference of {stem}, whose pitch decides what is voiced", "voiced")
+    return voiced_samples(references[stem].mean(axis=0), rate)
 
 
 def _digest(paths, *settings):

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jaxsep.evaluation.voiced import score_voiced
 from jaxsep.metrics import bss_eval_images, bss_eval_sources, median_of_frames, si_sdr, weighted_mean
 
 #: What is reported of each stem, dB. ``nsdr`` and ``si_sdri`` are improvements over the mixture.
@@ -30,7 +31,11 @@ class Frames(NamedTuple):
 
 
 def score_track(
-    references: np.ndarray, estimates: Any, frames: Frames | None = None, judge: Judge = "jaxsep"
+    references: np.ndarray,
+    estimates: Any,
+    frames: Frames | None = None,
+    judge: Judge = "jaxsep",
+    voiced: np.ndarray | None = None,
 ) -> list[dict]:
     """Score the sources of one track in the order given.
 
@@ -43,11 +48,12 @@ def score_track(
         of the whole's sources, as MIR-1K's results do.
       judge: whose BSS Eval scores the whole: ours, or mir_eval's, slow and independent. Frames are always
         scored by ours.
+      voiced: ``(samples,)`` bool: also score these samples and the others apart.
 
     Returns:
-      One dict per source: :data:`FIGURES` in dB, the mean over channels, or :data:`FRAME_FIGURES`;
-      and ``silent``: ``"reference"`` or ``"estimate"`` where that is silent (or missing) and every
-      figure is None.
+      One dict per source: :data:`FIGURES` in dB, the mean over channels, or :data:`FRAME_FIGURES`, with
+      :data:`~jaxsep.evaluation.voiced.VOICED_FIGURES` where ``voiced`` is given; and ``silent``:
+      ``"reference"`` or ``"estimate"`` where that is silent (or missing) and every figure is None.
 
     References:
       E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source
@@ -64,6 +70,8 @@ def score_track(
     figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere, judge)
     figures["si_sdr"] = np.asarray(si_sdr(references, given))
     figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(references, everywhere))
+    if voiced is not None:
+        figures |= score_voiced(references, given, mixture, voiced)
     rows: list[dict] = []
     for i, reference in enumerate(references):
         row = {name: _mean_or_none(values[i]) if heard[i] else None for name, values in figures.items()}
@@ -104,7 +112,7 @@ def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dic
     summary = {}
     for stem in sorted({s for stems in tracks.values() for s in stems}):
         rows = [stems[stem] for stems in tracks.values() if stem in stems]
-        summary[stem] = {name: _over_tracks(rows, name, figures == FIGURES) for name in figures}
+        summary[stem] = {name: _over_tracks(rows, name, "isr" not in figures) for name in figures}
         summary[stem]["tracks"] = len(rows)
         for which in ("reference", "estimate"):
             summary[stem][f"silent {which}s"] = sum(row["silent"] == which for row in rows)

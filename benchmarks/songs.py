@@ -1,0 +1,128 @@
+"""``python -m benchmarks.songs MODEL [MODEL ...]``: voice and accompaniment of songs, section by section.
+
+The sections are those of FOLDER (``$JAXSEP_DATA/multitrack``) that its manifest keeps for validation: a
+folder each, with ``vocals`` and the files whose sum is the accompaniment. For both stems the improvements
+of SI-SDR and of BSS Eval's SDR over the mixture are listed, beside the ideal ratio mask; the mixture as its
+own estimate is 0 by definition. ``--voice-level DB`` sets how much louder than the accompaniment the voice
+is, instead of what it was. Intervals hold 95 % of 1000 draws of the sections: they are of one song.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jaxsep.audio import AudioReader, read_audio
+from jaxsep.errors import UserError
+from jaxsep.evaluation import baseline_estimator, model_estimator
+from jaxsep.evaluation.estimators import Estimator
+from jaxsep.metrics import bss_eval_sources, si_sdr
+from jaxsep.separator import Separator
+from train.config import DataConfig
+from train.data.listing import data_folder
+from train.data.recipes import SongFolders, find_tracks
+
+_RESULTS = Path(__file__).parent / "results" / "songs.json"
+_FILES = {"vocals": ("vocals.*",), "accompaniment": ("drums.*", "bass.*", "other.*", "accompaniment.*")}
+_FIGURES = ("si_sdri", "sdri")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.songs", description=__doc__)
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="a model's name, or a folder")
+    parser.add_argument("--data", default="$JAXSEP_DATA/multitrack", metavar="FOLDER")
+    parser.add_argument("--voice-level", type=float, metavar="DB")
+    parser.add_argument("--json", default=str(_RESULTS))
+    options = parser.parse_args(arguments)
+    try:
+        sections = read_sections(data_folder(options.data, "data"), options.voice_level)
+        estimators = {"ideal ratio mask": baseline_estimator("irm")}
+        estimators |= {m: model_estimator(Separator.from_pretrained(m, windows=1)) for m in options.models}
+    except UserError as error:
+        print(f"benchmarks.songs: {error}", file=sys.stderr)
+        return 2
+    path = Path(options.json)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for title, estimate in estimators.items():
+        scores = {name: score(estimate, *section) for name, section in sections.items()}
+        key = title if options.voice_level is None else f"{title}, voice {options.voice_level:+g} dB"
+        results[key] = {"summary": summarize(list(scores.values())), "sections": scores}
+        _say(key, results[key])
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def read_sections(folder: Path, voice_level: float | None = None) -> dict[str, tuple[dict, int]]:
+    """The validation sections: name -> ``{stem: (1, samples)}`` and their rate.
+
+    Args:
+      folder: holds a folder for each section.
+      voice_level: dB of the voice above the accompaniment; as it was when None.
+    """
+    config = DataConfig(SongFolders(files=_FILES), train=str(folder), valid=str(folder))
+    found = {}
+    for track in find_tracks(config, folder, tuple(_FILES), "valid"):
+        reader = AudioReader(track.sources[0][0].file)
+        rate = reader.sample_rate
+        reader.close()
+        stems = {
+            stem: sum(read_audio(s.file, rate).mean(axis=0, keepdims=True) for s in signals)
+            for stem, signals in zip(_FILES, track.sources, strict=True)
+        }
+        if voice_level is not None:
+            power = {stem: np.mean(np.square(x, dtype=np.float64)) for stem, x in stems.items()}
+            gain = np.sqrt(power["accompaniment"] / power["vocals"]) * 10 ** (voice_level / 20)
+            stems["vocals"] = (gain * stems["vocals"]).astype(np.float32)
+        found[track.name] = (stems, rate)
+    return found
+
+
+def score(estimate: Estimator, references: dict[str, np.ndarray], rate: int) -> dict[str, dict[str, float]]:
+    """Improvements of a section's stems over its mixture, dB."""
+    stems = estimate(references, rate)
+    reference = np.stack([references[s][0] for s in _FILES])
+    found = np.stack([stems[s][0] for s in _FILES])
+    mixture = np.broadcast_to(reference.sum(axis=0), reference.shape)
+    gains = {
+        "si_sdri": np.asarray(si_sdr(reference, found)) - np.asarray(si_sdr(reference, mixture)),
+        "sdri": _sdr(reference, found) - _sdr(reference, mixture),
+    }
+    return {
+        stem: {figure: round(float(gains[figure][i]), 2) for figure in _FIGURES}
+        for i, stem in enumerate(_FILES)
+    }
+
+
+def summarize(scores: list[dict], draws: int = 1000) -> dict[str, dict[str, list[float]]]:
+    """Mean and interval of each figure over the sections: ``[mean, low, high]``."""
+    chosen = np.random.default_rng(0).integers(len(scores), size=(draws, len(scores)))
+    summary: dict[str, dict[str, list[float]]] = {}
+    for stem in _FILES:
+        summary[stem] = {}
+        for figure in _FIGURES:
+            values = np.array([s[stem][figure] for s in scores])
+            low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])
+            summary[stem][figure] = [round(float(v), 2) for v in (values.mean(), low, high)]
+    return summary
+
+
+def _sdr(reference, estimate):
+    return np.asarray(bss_eval_sources(reference, estimate, permute=False).sdr)
+
+
+def _say(title, rows):
+    print(f"{title}: vocals, accompaniment: improvement of SI-SDR and SDR, dB")
+    for name, section in rows["sections"].items():
+        print(f"  {name:24}" + "".join(f"{section[s][f]:8.2f}" for s in _FILES for f in _FIGURES))
+    mean = [rows["summary"][s][f] for s in _FILES for f in _FIGURES]
+    print("  mean                    " + "".join(f"{m:8.2f}" for m, _, _ in mean))
+    print("  interval                " + "  ".join(f"{low:.2f} to {high:.2f}" for _, low, high in mean))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
