@@ -110,8 +110,7 @@ def wiener_stems(
       stems: ``(..., sources, channels, samples)`` floats.
       mixture: ``(..., channels, samples)`` floats.
       iterations: of expectation and maximization; 0 changes nothing.
-      residual: index of the stem that is what the others leave of the mixture, before and after; None for
-        none.
+      residual: index of the stem that takes what the filter leaves of the mixture; None for none.
       n_fft, hop_length, window: see :func:`jaxsep.stft`.
       win_length: most frames that are filtered together; all excerpts are about as long.
 
@@ -141,25 +140,45 @@ def wiener_stems(
     transform: dict[str, Any] = dict(n_fft=n_fft, hop_length=hop_length, window=window)
 
     def one(stems, mixture):
-        level = jnp.max(jnp.abs(mixture))
-        level = jnp.where(level > jnp.finfo(level.dtype).tiny, level, 1.0)
-        stems, mixture = _closed(stems, mixture, residual) / level, mixture / level
-        heard = stft(mixture, **transform)
-        excerpts = -(-heard.shape[-1] // at_least("win_length", win_length, 1))
-        length = -(-heard.shape[-1] // excerpts)
-        spectra = wiener(stft(stems, **transform), heard, iterations=iterations, win_length=length)
-        found = istft(spectra, length=mixture.shape[-1], **transform)
-        return _closed(found, mixture, residual) * level
+        peak, heard = jnp.max(jnp.abs(mixture)), stft(mixture, **transform)
+        spectra, longest = stft(stems, **transform), at_least("win_length", win_length, 1)
+        found = refine(spectra, heard, iterations=iterations, peak=peak, longest=longest)
+        return istft(found, length=mixture.shape[-1], **transform)
 
-    return _each(one, stems, mixture, core=2)
+    found = _each(one, stems, mixture, core=2)
+    return found if residual is None else close(found, mixture, residual)
 
 
-def _closed(stems, mixture, residual):
-    """Stems of which one is what the others leave of the mixture."""
-    if residual is None:
-        return stems
-    others = stems.at[residual].set(0.0)
-    return others.at[residual].set(mixture - jnp.sum(others, axis=0))
+def refine(spectra, mixture, *, iterations: int, peak, longest: int = 300) -> jax.Array:
+    """Filter a window: :func:`wiener` of excerpts about as long as each other, the same at any level.
+
+    Args:
+      spectra: ``(..., sources, channels, bins, frames)`` complex.
+      mixture: ``(..., channels, bins, frames)`` complex.
+      iterations: of expectation and maximization.
+      peak: ``(...)`` of the mixture's waveform, what its spectrum is taken relative to.
+      longest: most frames of an excerpt.
+
+    Returns:
+      Array of the shape of ``spectra``.
+    """
+    frames = mixture.shape[-1]
+    length = -(-frames // -(-frames // longest))
+    level = jnp.where(peak > jnp.finfo(peak.dtype).tiny, peak, 1.0)[..., None, None, None]
+    found = wiener(spectra / level[..., None], mixture / level, iterations=iterations, win_length=length)
+    return found * level[..., None]
+
+
+def close(stems: jax.Array, mixture: jax.Array, residual: int) -> jax.Array:
+    """Stems of which one is what the others leave of the mixture, so that all sum to it.
+
+    Args:
+      stems: ``(..., sources, channels, samples)``.
+      mixture: ``(..., channels, samples)``.
+      residual: index of that stem.
+    """
+    others = stems.at[..., residual, :, :].set(0.0)
+    return others.at[..., residual, :, :].set(mixture - jnp.sum(others, axis=-3))
 
 
 def _each(function, stems, mixture, core):

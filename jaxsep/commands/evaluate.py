@@ -74,8 +74,9 @@ def _estimates(options):
             f"got {' and '.join(map(str, given)) or 'none'}"
         )
     if options.model:
-        separator = Separator.from_pretrained(options.model)
-        return model_estimator(separator), f"model {separator.name}"
+        separator = Separator.from_pretrained(options.model, wiener=options.wiener)
+        filtered = f", wiener {options.wiener}" if options.wiener else ""
+        return model_estimator(separator), f"model {separator.name}{filtered}"
     if options.baseline:
         return baseline_estimator(options.baseline), f"baseline {options.baseline}"
     return options.estimates, ""
