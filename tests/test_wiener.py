@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 
+from jaxsep.audio import read_audio
+from jaxsep.cli import main
+from jaxsep.codecs import STFT, Codec, Direct, GriffinLim, Inverse, Mel, Waveform
+from jaxsep.errors import UserError
+from jaxsep.hub import save_model
+from jaxsep.networks import LSTMMask, WaveUNet
+from jaxsep.separator import Separator
+from jaxsep.spectral import istft, stft
+from jaxsep.system import System, SystemConfig
 from jaxsep.wiener import wiener, wiener_stems
 
 
@@ -189,3 +199,75 @@ def test_stems_scale_with_the_mixture_and_a_batch_is_its_rows(rng):
     loud = run(np.stack([stems, 1e-4 * stems, 0 * stems]), np.stack([mixture, 1e-4 * mixture, 0 * mixture]))
     np.testing.assert_allclose(loud[1] * 1e4, loud[0], atol=1e-4)
     assert not np.any(loud[2])
+
+
+# --- behind models ------------------------------------------------------------------------------------
+
+SPECTRUM, MEL = STFT(n_fft=256, hop_length=64), Mel(256, 64, sample_rate=16000, n_mels=20)
+WAVES = dict(codec=Codec(Waveform(), head=Direct(), inversion=Inverse()))
+WAVES |= dict(network=WaveUNet(levels=2, filters=2))
+
+
+def small(channels=1, codec=Codec(SPECTRUM), network=LSTMMask(layers=1, width=4), **options):
+    pieces = dict(segment_seconds=0.25, overlap_seconds=0.05)
+    config = SystemConfig(channels=channels, codec=codec, network=network, **pieces, **options)
+    return System(config), System(config).init(jax.random.key(0))
+
+
+def test_a_system_filters_the_spectra_of_its_network(rng):
+    """A system that hears each channel alone is filtered over both."""
+    system, variables = small()
+    mixture = rng.standard_normal((2, 2000)).astype(np.float32)
+    found = jax.jit(partial(system.separate_channels, wiener=2))(variables, mixture)
+    spectra = []
+    for channel in mixture:
+        estimates, encoded, _ = system.forward(variables, channel[None, None])
+        masks = estimates.masks[0, :, 0]
+        spectra.append(masks * stft(channel, **TRANSFORM))
+    filtered = wiener(np.stack(spectra, axis=1), stft(mixture, **TRANSFORM), iterations=2)
+    expected = istft(filtered, length=2000, **TRANSFORM)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(found.sum(0), mixture, atol=1e-5)
+    one = system.separate(variables, mixture, wiener=1)
+    assert one.shape == (2, 2, 2000) and not np.allclose(one, system.separate(variables, mixture), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        (2, WAVES),
+        pytest.param(1, dict(speeds=(1.25,)), marks=pytest.mark.slow),
+        pytest.param(2, dict(codec=Codec(MEL)), marks=pytest.mark.slow),
+        pytest.param(1, dict(codec=Codec(SPECTRUM, inversion=GriffinLim(2))), marks=pytest.mark.slow),
+    ],
+    ids=["waveforms", "speeds", "mel", "griffin_lim"],
+)
+def test_it_works_behind_any_model(rng, channels, options):
+    system, variables = small(channels, **options)
+    mixture = rng.standard_normal((2, 5000)).astype(np.float32)
+    plain, filtered = (Separator(system, variables, windows=2, wiener=i)(mixture, 16000) for i in (0, 1))
+    for stems in (plain, filtered):
+        np.testing.assert_allclose(sum(stems.values()), mixture, atol=1e-5)
+    assert not np.allclose(plain["vocals"], filtered["vocals"], atol=1e-3)
+    assert np.abs(filtered["vocals"]).max() < 2 * np.abs(mixture).max()
+
+
+def test_the_command_filters(rng, tmp_path, capsys):
+    system, variables = small()
+    save_model(tmp_path / "model", system, variables)
+    mixture = rng.uniform(-0.5, 0.5, (2, 9000)).astype(np.float32)
+    soundfile.write(tmp_path / "song.wav", mixture.T, 16000, subtype="FLOAT")
+    song, model = str(tmp_path / "song.wav"), str(tmp_path / "model")
+    arguments = ["separate", song, "-m", model, "-o", str(tmp_path / "out"), "-q"]
+    assert main([*arguments, "--wiener", "1"]) == 0
+    expected = Separator(system, variables, wiener=1)(mixture, 16000)
+    for stem, value in expected.items():
+        written = read_audio(tmp_path / "out" / "model" / "song" / f"{stem}.wav")
+        np.testing.assert_allclose(written, value, atol=1e-5)
+    assert main([*arguments, "--wiener", "-1"]) == 2
+    assert "wiener=-1: expected 0 or more iterations" in capsys.readouterr().err
+    alone, variables = small(sources=("vocals",), residual="vocals")
+    with pytest.raises(UserError, match="two stems or more; model has 1"):
+        Separator(alone, variables, wiener=1)
+    with pytest.raises(ValueError, match="wiener=1: filters two sources or more"):
+        alone.separate(variables, mixture[0], wiener=1)

@@ -238,6 +238,7 @@ def _system(targets, network, channels, bins, settings: Settings) -> System:
         networks = Remainder(networks)
         sources = (*targets, "accompaniment" if targets == ("vocals",) else "rest")
     transform = STFT(n_fft=n_fft, hop_length=settings.hop_length or n_fft // 4)
+    seconds = transform.samples(_FRAMES) / settings.sample_rate
     return System(
         SystemConfig(
             sources=sources,
@@ -246,7 +247,8 @@ def _system(targets, network, channels, bins, settings: Settings) -> System:
             codec=Codec(transform, head=Direct(), level="none"),
             network=networks,
             residual=sources[-1],
-            segment_seconds=transform.samples(_FRAMES) / settings.sample_rate,
+            segment_seconds=seconds,
+            overlap_seconds=min(1.0, seconds / 4),
         )
     )
 
