@@ -142,7 +142,9 @@ def _add_evaluate(commands):
 
 def _add_import(commands):
     importing = _command(commands, "import", "import weights of another program as a model", _import)
-    importing.add_argument("kind", choices=("spleeter", "openunmix"), help="the program")
+    importing.add_argument(
+        "kind", choices=("spleeter", "openunmix"), help="the program (HTDemucs and RoFormer: not yet)"
+    )
     importing.add_argument(
         "sources",
         nargs="*",
