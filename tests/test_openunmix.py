@@ -175,6 +175,12 @@ def test_damage_is_refused(rng, legacy):
     for broken in (b"", b"PK\x03\x04", b"RIFF", pickle.dumps([1, 2]), zipped(pickled(b"]"), {})):
         with pytest.raises(ValueError):
             read_state(broken)
+    if not legacy:  # an archive has sums, the old format has none
+        at = data.index(b"data/0") + 20
+        with pytest.raises(ValueError, match="damaged one"):
+            read_state(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(ValueError, match="damaged one .*archive/data/0"):
+        read_state(zipped(state_pickle({"a": np.zeros(3, np.float32)}, {}, False), {}))
     with pytest.raises(ValueError, match="a: is no tensor"):
         read_state(zipped(pickled(EMPTY, b"(", text("a"), integer(3), b"u"), {}))
     with pytest.raises(ValueError, match="data.pkl"):
@@ -329,6 +335,7 @@ def test_a_model_is_imported_and_separates(models, rng, capsys):
     np.testing.assert_allclose(
         kernel, found["bass-8d85a5bd"]["lstm.weight_hh_l1_reverse"].T, rtol=1e-3, atol=1e-6
     )
+    assert main(["models"]) == 0 and "Open-Unmix (umxhq)" in capsys.readouterr().out
     mixture = rng.standard_normal((2, 3000)).astype(np.float32)
     for wiener in (0, 1):
         stems = Separator(system, variables, windows=1, wiener=wiener)(mixture, 8000)

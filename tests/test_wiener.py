@@ -266,6 +266,8 @@ def test_the_command_filters(rng, tmp_path, capsys):
         np.testing.assert_allclose(written, value, atol=1e-5)
     assert main([*arguments, "--wiener", "-1"]) == 2
     assert "wiener=-1: expected 0 or more iterations" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--baseline", "irm", "--wiener", "1"]) == 2
+    assert "wiener=1: filters the stems of a model" in capsys.readouterr().err
     alone, variables = small(sources=("vocals",), residual="vocals")
     with pytest.raises(UserError, match="two stems or more; model has 1"):
         Separator(alone, variables, wiener=1)

@@ -67,16 +67,20 @@ def read_state(data: bytes) -> dict[str, np.ndarray]:
     """
     try:
         found, storages = (_read_zip if data.startswith(b"PK") else _read_stream)(data)
+        _check_state(found)
+        return {name: _array(name, tensor, storages) for name, tensor in found.items()}
     except _Refused:
         raise
-    except Exception as error:  # whatever a damaged pickle leads to
+    except Exception as error:  # whatever a damaged pickle or archive leads to
         reason = str(error) or type(error).__name__
         raise ValueError(f"not a file of PyTorch's, or a damaged one ({reason})") from error
+
+
+def _check_state(found):
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ValueError(f"holds a {type(found).__name__}; expected a state dictionary, name -> tensor")
+        raise _Refused(f"holds a {type(found).__name__}; expected a state dictionary, name -> tensor")
     if others := [name for name, value in found.items() if not isinstance(value, _Tensor)]:
-        raise ValueError(f"{others[0]}: is no tensor; expected a state dictionary, name -> tensor")
-    return {name: _array(name, tensor, storages) for name, tensor in found.items()}
+        raise _Refused(f"{others[0]}: is no tensor; expected a state dictionary, name -> tensor")
 
 
 def _array(name, tensor, storages):
@@ -85,12 +89,12 @@ def _array(name, tensor, storages):
     dtype = np.dtype(storage.dtype)
     data = storages(storage)
     if len(data) != storage.values * dtype.itemsize:
-        raise ValueError(f"{name}: {len(data)} bytes do not hold {storage.values} values of {dtype}")
+        raise _Refused(f"{name}: {len(data)} bytes do not hold {storage.values} values of {dtype}")
     if len(size) != len(stride) or min((*size, *stride, offset), default=0) < 0:
-        raise ValueError(f"{name}: has size {size} and stride {stride}, which is no tensor")
+        raise _Refused(f"{name}: has size {size} and stride {stride}, which is no tensor")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if prod(size) > storage.values or (prod(size) and last >= storage.values):
-        raise ValueError(f"{name}: size {size} at {offset} reaches beyond its {storage.values} values")
+        raise _Refused(f"{name}: size {size} at {offset} reaches beyond its {storage.values} values")
     values = np.frombuffer(data, dtype)[offset:]
     strides = [step * dtype.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(values, size, strides).copy()
