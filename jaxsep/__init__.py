@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from jaxsep import parts as parts
     from jaxsep import spectral as spectral
     from jaxsep import training as training
+    from jaxsep import wiener as wiener
     from jaxsep.bss import fastica as fastica
     from jaxsep.errors import UserError as UserError
     from jaxsep.metrics import bss_eval_images as bss_eval_images
@@ -86,6 +87,7 @@ _MODULES = [
     "spectral",
     "system",
     "training",
+    "wiener",
 ]
 
 __all__ = [*_PUBLIC, *_MODULES, "__version__"]

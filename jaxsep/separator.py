@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
+from jaxsep.errors import UserError
 from jaxsep.hub import find_model, load_model
 from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.parts import load_plugin
@@ -35,6 +36,8 @@ class Separator:
       variables: its trained variables.
       name: the model's name, for folders and messages.
       windows: windows computed together; more is faster on an accelerator and takes memory.
+      wiener: iterations of the multichannel Wiener filter over each window; 0 for none. It works behind any
+        model of two stems or more, and over all channels of a file even where the model hears each alone.
 
     Example:
       >>> separator = Separator.from_pretrained("vocals")
@@ -43,12 +46,25 @@ class Separator:
       {'vocals': (8000,), 'accompaniment': (8000,)}
     """
 
-    def __init__(self, system: System, variables: dict, name: str = "model", windows: int | None = None):
-        self.system, self.name = system, name
+    def __init__(
+        self,
+        system: System,
+        variables: dict,
+        name: str = "model",
+        windows: int | None = None,
+        wiener: int = 0,
+    ):
+        if wiener < 0 or (wiener and len(system.config.sources) < 2):
+            raise UserError(
+                f"wiener={wiener}: expected 0 or more iterations, and a model of two stems or more; "
+                f"{name} has {len(system.config.sources)}",
+                "wiener",
+            )
+        self.system, self.name, self.wiener = system, name, wiener
         self.variables = jax.device_put(variables)
         self.windows = windows or (4 if jax.default_backend() == "cpu" else 32)
         options = compiler_options(system.config.network)
-        self._step = jax.jit(partial(_step, system), compiler_options=options)
+        self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
 
     @classmethod
     def from_pretrained(cls, model: str | Path, *, plugins: Iterable[str] = (), **options) -> Separator:
@@ -57,7 +73,7 @@ class Separator:
         Args:
           model: the name of a shipped model, a published model's folder, or a training run's.
           plugins: Python files or modules to import first, whose parts the model is made of.
-          **options: ``windows``.
+          **options: ``windows``, ``wiener``.
 
         Raises:
           UserError: there is no such model, or it is damaged.
@@ -200,8 +216,8 @@ class Separator:
         yield Block(whole, named)
 
 
-def _step(system, variables, carry, chunk):
-    separate = partial(system.separate_channels, variables)
+def _step(system, wiener, variables, carry, chunk):
+    separate = partial(system.separate_channels, variables, wiener=wiener)
     return stream_step(separate, carry, chunk, segment=system.segment)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,12 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import parts
-from jaxsep._checks import as_float, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
 from jaxsep.masks import slowed_mask
 from jaxsep.networks import LSTMMask
 from jaxsep.parts import Network, check_ranges, checked, ranged
 from jaxsep.resampling import resample
+from jaxsep.wiener import close, refine, wiener_stems
 
 #: Share of the Nyquist frequency that is left when a window is played at another speed.
 _ROLLOFF = 0.945
@@ -193,13 +195,14 @@ class System:
         outputs, model_state = self.network.apply(variables, encoded.features, **call)
         return codec.decode(encoded, outputs, mixture.shape[-1], self.residual), encoded, model_state
 
-    def separate(self, variables, mixture) -> jax.Array:
+    def separate(self, variables, mixture, *, wiener: int = 0) -> jax.Array:
         """Separate a waveform in one piece, at all of ``config.speeds``.
 
         Args:
           variables: trained variables.
           mixture: ``(..., samples)`` floats at the system's sample rate, each leading index separated on its
             own; of a system of two channels ``(..., 2, samples)``.
+          wiener: see :meth:`separate_channels`.
 
         Returns:
           ``(..., sources, samples)`` or ``(..., sources, 2, samples)`` float32, in the unit of the mixture.
@@ -210,23 +213,55 @@ class System:
         mixture = as_float("mixture", mixture)
         if self.config.channels == 1:
             at_least_ndim("mixture", mixture, 1, "(..., samples)")
-            return self.separate_channels(variables, mixture[..., None, :])[..., 0, :]
+            return self.separate_channels(variables, mixture[..., None, :], wiener=wiener)[..., 0, :]
         at_least_ndim("mixture", mixture, 2, "(..., 2, samples)")
-        return self.separate_channels(variables, mixture)
+        return self.separate_channels(variables, mixture, wiener=wiener)
 
-    def separate_channels(self, variables, mixture) -> jax.Array:
+    def separate_channels(self, variables, mixture, *, wiener: int = 0) -> jax.Array:
         """Separate ``(..., channels, samples)`` in one piece, channels together or each on its own.
+
+        Args:
+          wiener: iterations of the multichannel Wiener filter (:mod:`jaxsep.wiener`) over all channels, of
+            the spectra that the network gives the sources, or of their waveforms' where it gives none. The
+            residual stem is then what the others leave of the mixture.
 
         Returns:
           ``(..., sources, channels, samples)`` float32, in the unit of the mixture.
+
+        Raises:
+          ValueError: channels that do not fit; a filter of a single source.
         """
-        *batch, channels, samples = mixture.shape
+        channels = mixture.shape[-2]
         together = self.config.channels
         if together > 1 and channels != together:
             raise ValueError(f"mixture.shape={mixture.shape}: expected (..., {together}, samples)")
-        stems = self._separate(variables, mixture.reshape(-1, together, samples))
-        stems = stems.reshape(*batch, channels // together, -1, together, samples)
-        return jnp.moveaxis(stems, -4, -3).reshape(*batch, -1, channels, samples)
+        if at_least("wiener", wiener, 0) and len(self.config.sources) < 2:
+            raise ValueError(f"wiener={wiener}: filters two sources or more, not {self.config.sources} alone")
+        if wiener and self.config.codec.phased:
+            return self._filtered(variables, mixture, wiener)
+        stems = self._separate(variables, mixture.reshape(-1, together, mixture.shape[-1]))
+        stems = _joined(stems, mixture)
+        return wiener_stems(stems, mixture, iterations=wiener, **self._closing) if wiener else stems
+
+    @property
+    def _closing(self):
+        """Options of a filter of waveforms: 93 ms at any rate, 4096 samples at 44.1 kHz."""
+        n_fft = max(16, 1 << round(math.log2(0.093 * self.config.sample_rate)))
+        return dict(residual=self.residual, n_fft=n_fft, hop_length=n_fft // 4)
+
+    def _filtered(self, variables, mixture, iterations):
+        """Separate and filter ``(..., channels, samples)`` between the network's spectra and waveforms."""
+        codec, samples = self.config.codec, mixture.shape[-1]
+        flat = mixture.reshape(-1, self.config.channels, samples)
+        estimates, encoded, _ = self.forward(variables, flat)
+        if self.config.speeds:
+            masks = self._averaged_masks(variables, flat, estimates.masks)
+            estimates = estimates._replace(masks=masks, magnitudes=masks * encoded.magnitude[:, None])
+        level = encoded.level[:, None, None, None, None]
+        spectra = _joined(level * codec.spectra(encoded, estimates, self.residual), mixture)
+        heard = _joined(level * encoded.spectrum[:, None], mixture)[..., 0, :, :, :]
+        found = refine(spectra, heard, iterations=iterations, peak=jnp.max(jnp.abs(mixture), axis=(-2, -1)))
+        return close(codec.transform.synthesize(found, samples), mixture, self.residual)
 
     def _separate(self, variables, mixture):
         """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``."""
@@ -250,6 +285,14 @@ class System:
             heard = max(1.0, float(speed)) * jnp.arange(bins) <= _ROLLOFF * (bins - 1)
             total = total + jnp.where(heard[:, None], found, masks)
         return total / (1 + len(self.config.speeds))
+
+
+def _joined(sources, mixture):
+    """``(batch, sources, channels heard, ...)`` as ``(..., sources, channels, ...)`` of a mixture."""
+    *batch, channels, _ = mixture.shape
+    _, count, together, *rest = sources.shape
+    sources = sources.reshape(*batch, channels // together, count, together, *rest)
+    return jnp.moveaxis(sources, len(batch), len(batch) + 1).reshape(*batch, count, channels, *rest)
 
 
 def _fraction(speed: float) -> Fraction:

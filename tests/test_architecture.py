@@ -22,6 +22,7 @@ FLOORS = {
     "spectral": 1,
     "resampling": 1,
     "masks": 1,
+    "wiener": 1,
     "losses": 1,
     "metrics": 1,
     "augment": 1,

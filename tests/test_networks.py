@@ -14,6 +14,7 @@ from jaxsep.networks import (
     FeedForward,
     LSTMMask,
     MaskEstimation,
+    OpenUnmix,
     SpleeterUNet,
     UNet,
     WaveUNet,
@@ -30,6 +31,7 @@ SMALL = {
     "feed_forward": FeedForward(layers=(7, 5), context=2),
     "mask_estimation": MaskEstimation(layers=(7,), context=1),
     "wave_unet": WaveUNet(levels=3, filters=2, down_kernel=5, up_kernel=3),
+    "openunmix": OpenUnmix(layers=1, width=6, heard=7),
 }
 
 

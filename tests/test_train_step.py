@@ -23,7 +23,9 @@ from jaxsep.networks import (
     FeedForward,
     LSTMMask,
     MaskEstimation,
+    OpenUnmix,
     PerSource,
+    Remainder,
     SpleeterUNet,
     UNet,
     WaveUNet,
@@ -38,6 +40,7 @@ SAMPLES = 600
 #: A small one of each network, with batch norm and dropout where it has them, a codec, a loss.
 SPECTRUM = Codec(STFT(n_fft=64, hop_length=16))
 LSTM = LSTMMask(layers=2, width=8, bidirectional=True, input_norm=True, dropout=0.3)
+OPEN, MAGNITUDES = OpenUnmix(layers=2, width=8, heard=20), dataclasses.replace(SPECTRUM, head=Direct())
 SMALL = {
     "lstm_mask": (LSTM, SPECTRUM, "discriminative"),
     "unet": (UNet(levels=2, filters=4, dropout=0.3), SPECTRUM, "discriminative"),
@@ -59,6 +62,8 @@ SMALL = {
     ),
     "per_source": (PerSource(LSTM), SPECTRUM, "discriminative"),
     "spleeter_unet": (SpleeterUNet(levels=2, filters=3), SPECTRUM, "mask_mse"),
+    "openunmix": (OPEN, MAGNITUDES, "magnitude_mse"),
+    "remainder": (Remainder(PerSource(OPEN)), MAGNITUDES, "magnitude_mse"),
     "complement": (Complement(SpleeterUNet(levels=2, filters=3)), SPECTRUM, "snr"),
 }
 

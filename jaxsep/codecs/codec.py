@@ -91,6 +91,11 @@ class Codec:
         return self.spectral and self.head.shares and self.inversion.exact and self.transform.complete
 
     @property
+    def phased(self) -> bool:
+        """Whether sources have complex spectra before they become waveforms."""
+        return self.spectral and hasattr(self.inversion, "spectra")
+
+    @property
     def domains(self) -> set[str]:
         """What losses can read of its estimates."""
         if not self.spectral:
@@ -152,6 +157,13 @@ class Codec:
         """Masks ``(batch, sources, channels, bins, frames)`` -> waveforms, relative to the level."""
         magnitudes = masks * encoded.magnitude[:, None]
         return self.inversion(self.transform, encoded, masks, magnitudes, length, residual, False)
+
+    def spectra(self, encoded: Encoded, estimates: Estimates, residual: int = -1) -> jax.Array:
+        """Complex spectra ``(batch, sources, channels, n_fft // 2 + 1, frames)`` of a :attr:`phased` codec's
+        estimates, relative to the level."""
+        direct = self.head.direct and not self.head.shares
+        masks, magnitudes = estimates.masks, estimates.magnitudes
+        return self.inversion.spectra(self.transform, encoded, masks, magnitudes, residual, direct)
 
     def reference(self, encoded: Encoded, sources: jax.Array) -> Estimates:
         """``(batch, sources, channels, samples)`` waveforms relative to the level -> reference sources."""

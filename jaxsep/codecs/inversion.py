@@ -1,7 +1,8 @@
 """Inversions: how magnitudes become waveforms.
 
 ``inversion(transform, encoded, masks, magnitudes, length, residual, direct)`` gives ``(batch, sources,
-channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture.
+channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture. One that
+gives the sources spectra of the transform first has a method ``spectra`` for those, which a filter may take.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ class MixturePhase:
         self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct
     ) -> jax.Array:
         """Masks and magnitudes -> waveforms."""
-        if direct:
-            spectra = transform.with_phase(encoded.spectrum, magnitudes, masks, residual)
-        else:
-            spectra = transform.masked(encoded.spectrum, masks, residual)
+        spectra = self.spectra(transform, encoded, masks, magnitudes, residual, direct)
         return transform.synthesize(spectra, length)
+
+    def spectra(self, transform: Any, encoded: Encoded, masks, magnitudes, residual, direct) -> jax.Array:
+        """Masks and magnitudes -> complex ``(batch, sources, channels, n_fft // 2 + 1, frames)``."""
+        if direct:
+            return transform.with_phase(encoded.spectrum, magnitudes, masks, residual)
+        return transform.masked(encoded.spectrum, masks, residual)
 
 
 @register("inversion", "griffin_lim")

@@ -76,9 +76,12 @@ def _estimates(options):
             "evaluate: expected one of a folder of ESTIMATES, -m MODEL and --baseline NAME, "
             f"got {' and '.join(map(str, given)) or 'none'}"
         )
+    if options.wiener and not options.model:
+        raise UserError(f"wiener={options.wiener}: filters the stems of a model; give one by -m", "wiener")
     if options.model:
-        separator = Separator.from_pretrained(options.model)
-        return model_estimator(separator), f"model {separator.name}"
+        separator = Separator.from_pretrained(options.model, wiener=options.wiener)
+        filtered = f", wiener {options.wiener}" if options.wiener else ""
+        return model_estimator(separator), f"model {separator.name}{filtered}"
     if options.baseline:
         return baseline_estimator(options.baseline), f"baseline {options.baseline}"
     return options.estimates, ""

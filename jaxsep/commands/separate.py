@@ -17,7 +17,7 @@ from jaxsep.separator import Separator
 def separate(options) -> int:
     """Separate every file; go on after one that cannot be, and say so with the exit status."""
     check_format(options.format, 44100, 1)
-    separator = Separator.from_pretrained(options.model)
+    separator = Separator.from_pretrained(options.model, wiener=options.wiener)
     stems = _chosen(options.stems, separator.sources)
     root = output_folder(options.out, separator.name)
     failed = 0

@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
+from jaxsep.importers.openunmix import import_openunmix as import_openunmix
 from jaxsep.importers.spleeter import import_spleeter as import_spleeter

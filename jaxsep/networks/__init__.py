@@ -13,7 +13,9 @@ from jaxsep.networks.mask_estimation import MaskEstimation as MaskEstimation
 from jaxsep.networks.network import BuiltNetwork as BuiltNetwork
 from jaxsep.networks.network import LinenNetwork as LinenNetwork
 from jaxsep.networks.network import NetworkFacts as NetworkFacts
+from jaxsep.networks.openunmix import OpenUnmix as OpenUnmix
 from jaxsep.networks.per_source import PerSource as PerSource
+from jaxsep.networks.remainder import Remainder as Remainder
 from jaxsep.networks.spleeter import SpleeterUNet as SpleeterUNet
 from jaxsep.networks.unet import UNet as UNet
 from jaxsep.networks.wave_unet import WaveUNet as WaveUNet
