@@ -17,7 +17,7 @@ from jaxsep.system import System, SystemConfig
 from jaxsep.training import init_state, make_batch
 from train.config import DataConfig, TrainConfig
 from train.data.recipes import StereoPairs
-from train.run import rated_optimizer, rated_step, stacked_step
+from train.program import rated_optimizer, rated_step, stacked_step
 
 _RUNS, _BATCH, _SECONDS = 4, 8, 1.0
 
@@ -39,7 +39,7 @@ def _case(layers, width):
         batch_size=_BATCH,
     )
     config = replace(config, optimizer=replace(config.optimizer, clip_norm=1.0))
-    system, step = System(config.system), partial(rated_step, config)
+    system, step = System(config.system), partial(rated_step, config, config.step_options())
     optimizer = rated_optimizer(config, 1.0)
     states = [init_state(system, optimizer, seed) for seed in range(_RUNS)]
     samples = round(_SECONDS * config.system.sample_rate)
@@ -47,7 +47,7 @@ def _case(layers, width):
     audio = rng.standard_normal((_RUNS, _BATCH, 2, samples)).astype(np.float32)
     batches = [make_batch(x) for x in audio]
     rates = jnp.array([1e-3, 3e-4, 1e-4, 3e-5])
-    one, every = jax.jit(step), jax.jit(partial(stacked_step, config))
+    one, every = jax.jit(step), jax.jit(partial(stacked_step, config, None, taught_by={}))
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (states, batches)]
 
     def together():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jaxsep.fine_tuning import start_from
 from jaxsep.parts import checked, ranged
 from jaxsep.system import System, SystemConfig
 
@@ -21,6 +23,9 @@ class Distillation:
     """A model's name, or a model's or run's folder; none when empty."""
     share: float = ranged(0.5, least=0, most=1)
     """Share of the model's estimates in what the network is compared with; the sources are the rest."""
+    network: Literal["own", "student"] = "own"
+    """``student``: the model's weights are put into the run's own system, as ``init_from`` puts them, and
+    teach from there at all of ``system.speeds``, which the network itself is trained to do without."""
 
     def check(self, teacher: SystemConfig, system: SystemConfig) -> None:
         """Raise ValueError when a model cannot teach a system."""
@@ -33,6 +38,18 @@ class Distillation:
                 f"distillation.model={self.model}: hears {teacher.channels} channels together; expected "
                 f"{system.channels}"
             )
+
+
+def as_student(system: System, variables: dict) -> dict:
+    """Return variables of a system that are all taken from another model, by name and shape.
+
+    Raises:
+      ValueError: the other model lacks some.
+    """
+    start = start_from(system.init(jax.random.key(0)), variables)
+    if start.fresh:
+        raise ValueError(f"distillation.network='student': the model lacks {', '.join(start.fresh[:3])}, ...")
+    return start.variables
 
 
 def taught(separate: Callable[[jax.Array], jax.Array], share: float, sources: jax.Array) -> jax.Array:

@@ -34,6 +34,7 @@ FLOORS = {
     "compilation": 3,
     "system": 3,
     "optimizers": 4,
+    "distillation": 4,
     "fine_tuning": 4,
     "training": 4,
     "inference": 4,

@@ -65,20 +65,24 @@ def variables():
     return System(CONFIG).init(jax.random.key(0))
 
 
-def test_a_system_averages_its_masks_over_speeds(rng, variables):
-    plain, heard = System(CONFIG), System(HEARD)
+@pytest.mark.parametrize("bins", [257, 120])
+def test_a_system_averages_its_masks_over_speeds(rng, bins):
+    """Of all bins, and of the lowest, above which it finds nothing to average."""
+    codec = CONFIG.codec if bins == 257 else Codec(STFT(n_fft=512, hop_length=128, bins=bins))
+    plain, heard = (System(replace(config, codec=codec)) for config in (CONFIG, HEARD))
+    variables = plain.init(jax.random.key(0))
     mixture = jnp.asarray(rng.standard_normal((2, 1, 4000)), jnp.float32)
     find = jax.jit(lambda x: plain.forward(variables, x)[0].masks)
     own = find(mixture)
     expected = own
     for speed, rates in zip(HEARD.speeds, [(12, 11), (11, 12)], strict=True):
         found = slowed_mask(find(resample(mixture, *rates)), speed=speed, frames=own.shape[-1])
-        audible = np.arange(257) * max(speed, 1) < 0.945 * 256
+        audible = np.arange(bins) * max(speed, 1) < 0.945 * (bins - 1)
         expected = expected + jnp.where(audible[:, None], found, own)
     averaged = jax.jit(heard._averaged_masks)(variables, mixture, own)
     np.testing.assert_allclose(averaged, expected / 3, atol=1e-5)
-    encoded = CONFIG.codec.encode(mixture)
-    stems = CONFIG.codec.apply_masks(encoded, expected / 3, 4000)[:, :, 0] * encoded.level[:, None, None]
+    encoded = codec.encode(mixture)
+    stems = codec.apply_masks(encoded, expected / 3, 4000)[:, :, 0] * encoded.level[:, None, None]
     np.testing.assert_allclose(jax.jit(heard.separate)(variables, mixture[:, 0]), stems, atol=1e-5)
     assert np.abs(stems - jax.jit(plain.separate)(variables, mixture[:, 0])).max() > 1e-3
 

@@ -197,7 +197,7 @@ def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monk
 
 
 def test_runs_trained_together_are_compiled_with_the_networks_options(config, monkeypatch, tmp_path):
-    monkeypatch.setattr("train.run.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    monkeypatch.setattr("train.program.compiler_options", lambda network: {"xla_no_such_option": "1"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
         sweep.sweep(config, {"seed": [0, 1]}, 0, tmp_path / "sweep", together=True)
 

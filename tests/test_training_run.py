@@ -124,7 +124,7 @@ def identical(a, b):
 
 
 def test_a_run_is_compiled_with_the_networks_options(config, monkeypatch):
-    monkeypatch.setattr("train.run.compiler_options", lambda network: {"xla_no_such_option": "1"})
+    monkeypatch.setattr("train.program.compiler_options", lambda network: {"xla_no_such_option": "1"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
         train.run.run(dataclasses.replace(config, steps=1))
 
@@ -319,6 +319,13 @@ def test_a_run_learns_from_another_model(config, tmp_path, capsys):
     whole, parts = (Checkpoints(Path(out), 2) for out in outs)
     state = init_state(System(config.system), config.optimizer(4), config.seed, ema=config.ema_decay > 0)
     jax.tree.map(np.testing.assert_array_equal, whole.state(4, state), parts.state(4, state))
+    inside = dataclasses.replace(taught, network="student")
+    other = dataclasses.replace(student, out=str(tmp_path / "inside"), distillation=inside, steps=1)
+    assert train.run.run(other) == 0
+    wider = dataclasses.replace(config.system.network, width=9)
+    apart = dataclasses.replace(other.system, network=wider)
+    with pytest.raises(UserError, match="network='student': the model lacks params/"):
+        train.run.run(dataclasses.replace(other, out=str(tmp_path / "apart"), system=apart))
     swapped = dataclasses.replace(config.system, sources=("low", "high"))
     with pytest.raises(UserError, match=r"its sources are \('high', 'low'\); expected \('low', 'high'\)"):
         train.run.run(dataclasses.replace(student, out=str(tmp_path / "swapped"), system=swapped))
@@ -386,8 +393,11 @@ def test_song_folders_sum_the_files_of_a_source(tmp_path, rng):
     ("arguments", "part"),
     [
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
-        (["configs/vocals.yaml"], "JAXSEP_DATA is not set"),
-        (["configs/vocals.yaml", "--data.train", "/nowhere", "--data.valid", "/nowhere"], "no such folder"),
+        (["configs/vocals_mir1k.yaml"], "JAXSEP_DATA is not set"),
+        (
+            ["configs/vocals_mir1k.yaml", "--data.train", "/nowhere", "--data.valid", "/nowhere"],
+            "no such folder",
+        ),
     ],
 )
 def test_what_is_missing_is_said_plainly(arguments, part, monkeypatch, capsys, tmp_path):

@@ -2,8 +2,9 @@
 
 Writes ``model.safetensors`` (float16 unless ``--weights`` says otherwise), ``config.json`` and the card
 ``README.md``. ``--about`` is a YAML file with the entries ``description``, ``license`` and ``card``;
-``--scores`` a JSON file that ``jaxsep evaluate --json`` or ``python -m benchmarks.sounds RUN`` wrote on the
-data that ``--data`` names.
+``--config`` names a config whose system it is published as, in place of the run's: with the same arrays, but
+other bins or speeds. ``--scores`` is a JSON file that ``jaxsep evaluate --json`` or ``python -m
+benchmarks.sounds RUN`` wrote on the data that ``--data`` names.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ import json
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import yaml
 
 from jaxsep.errors import UserError
 from jaxsep.hub import find_model, load_model, save_model
+from jaxsep.system import System
+from train.config import load_config
 
 
 def main(arguments: list[str]) -> int:
@@ -25,13 +30,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("--about", required=True)
+    parser.add_argument("--config")
     parser.add_argument("--scores")
     parser.add_argument("--data", default="valid")
     parser.add_argument("--weights", choices=("float32", "float16", "int8"), default="float16")
     options = parser.parse_args(arguments)
     try:
         about = Path(options.about)
-        publish(options.run, Path(options.folder), about, options.scores, options.data, options.weights)
+        system = System(load_config(options.config, []).system) if options.config else None
+        found = (options.scores, options.data)
+        publish(options.run, Path(options.folder), about, *found, options.weights, system)
     except (UserError, OSError, KeyError) as error:
         print(f"train.tools.publish: {error}", file=sys.stderr)
         return 2
@@ -39,10 +47,20 @@ def main(arguments: list[str]) -> int:
 
 
 def publish(
-    run: str, folder: Path, about_path: Path, scores_path: str | None, data: str, storage="float16"
+    run: str,
+    folder: Path,
+    about_path: Path,
+    scores_path: str | None,
+    data: str,
+    storage="float16",
+    system: System | None = None,
 ) -> None:
-    """Write the model of ``run`` to ``folder`` with what ``about_path`` says of it."""
-    system, variables, info = load_model(find_model(run))
+    """Write the model of ``run``, or its arrays as ``system``, with what ``about_path`` says of them."""
+    own, variables, info = load_model(find_model(run))
+    system = system or own
+    expected = jax.eval_shape(system.init, jax.random.key(0))
+    if jax.tree.map(np.shape, variables) != jax.tree.map(np.shape, expected):
+        raise UserError(f"{run}: its arrays are not those of the system that it is to be published as")
     about = yaml.safe_load(about_path.read_text())
     scores = {}
     if scores_path:

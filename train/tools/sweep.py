@@ -3,7 +3,7 @@
 Trains every combination of the grid's values, each K times with another fold of the training
 recordings to validate on, and ranks them by their best validation score::
 
-    python -m train.tools.sweep configs/vocals.yaml --grid optimizer.learning_rate=0.01,0.001
+    python -m train.tools.sweep configs/vocals_mir1k.yaml --grid optimizer.learning_rate=0.01,0.001
         --grid seed=0,1 --folds 5 -o runs/sweeps/rate -- --steps 500
 
 writes ``FOLDER/sweep.csv``, a row for each run, and prints means over folds. A combination that

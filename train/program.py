@@ -1,0 +1,115 @@
+"""The compiled step of a run, or of several at once, and what it learns from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxsep.compilation import compiler_options
+from jaxsep.distillation import as_student, teacher_of
+from jaxsep.errors import UserError
+from jaxsep.hub import find_model, load_model
+from jaxsep.system import System
+from jaxsep.training import train_step
+from train.config import TrainConfig
+
+_ARRAYS = ("sources", "weight", "id")
+
+
+class Program:
+    """The compiled step: of one run, spread over the devices; of several, stacked on the first axis."""
+
+    def __init__(self, configs: list[TrainConfig]):
+        config, self.count = configs[0], len(configs)
+        options = compiler_options(config.system.network)
+        teacher, self._teacher = _teacher(config)
+        if self.count > 1:
+            self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
+            step = partial(stacked_step, config, teacher)
+            self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
+            return
+        devices = jax.devices()
+        if config.batch_size % len(devices):
+            raise UserError(
+                f"batch_size={config.batch_size}: expected a multiple of the {len(devices)} devices"
+            )
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        self._whole = NamedSharding(mesh, PartitionSpec())
+        self._parts = NamedSharding(mesh, PartitionSpec("batch"))
+        self._teacher = jax.device_put(self._teacher, self._whole)
+        step = partial(plain_step, config, teacher)
+        self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
+
+    def place(self, state):
+        """The state on every device."""
+        return state if self.count > 1 else jax.device_put(state, self._whole)
+
+    def put(self, each: list[dict]):
+        """The runs' batches, stacked; or a part of the only one on each device."""
+        if self.count > 1:
+            return {k: np.stack([batch[k] for batch in each]) for k in _ARRAYS}
+        put = partial(jax.make_array_from_process_local_data, self._parts)
+        return {k: put(each[0][k]) for k in _ARRAYS}
+
+    def step(self, state, batch):
+        """Take a step of every run."""
+        rates = (self.rates,) if self.count > 1 else ()
+        return self._compiled(state, batch, *rates, self._teacher)
+
+    def one(self, tree, i: int):
+        """What belongs to run i."""
+        return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
+
+
+def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught_by):
+    """The step of one run; ``taught_by`` are the teacher's variables."""
+    options = config.step_options() | _taught(config, teacher, taught_by)
+    return train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
+
+
+def _teacher(config):
+    """The system and the variables of the model that a run learns from, if any."""
+    if not config.distillation.model:
+        return None, {}
+    system, variables, _ = load_model(find_model(config.distillation.model))
+    try:
+        if config.distillation.network == "student":
+            system = System(config.system)
+            variables = as_student(system, variables)
+        config.distillation.check(system.config, config.system)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return system, variables
+
+
+def _taught(config, teacher, variables):
+    """The option of a step that learns from a teacher."""
+    return {"teacher": teacher_of(teacher, variables, config.distillation.share)} if teacher else {}
+
+
+def rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformation:
+    """The optimizer of ``config`` at another learning rate, which may be traced.
+
+    It multiplies the update of an optimizer of rate 1, which Adam, AdamW, ADADELTA and SGD all allow.
+    """
+    unit = replace(config.optimizer, learning_rate=1.0)(config.steps)
+    return optax.chain(unit, optax.scale(rate))
+
+
+def rated_step(config: TrainConfig, options, state, batch, rate):
+    """The step of one run at a learning rate that may be traced."""
+    return train_step(state, batch, optimizer=rated_optimizer(config, rate), **options)
+
+
+def stacked_step(config, teacher, states, batches, rates, taught_by):
+    """An accelerator computes the runs at once; a CPU takes them in turn, which its caches prefer."""
+    step = partial(rated_step, config, config.step_options() | _taught(config, teacher, taught_by))
+    if jax.default_backend() != "cpu":
+        return jax.vmap(step)(states, batches, rates)
+    return jax.lax.map(lambda one: step(*one), (states, batches, rates))
