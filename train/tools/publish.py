@@ -2,7 +2,7 @@
 
 Writes ``model.safetensors`` (float16 unless ``--weights`` says otherwise), ``config.json`` and the card
 ``README.md``. ``--about`` is a YAML file with the entries ``description``, ``license`` and ``card``;
-``--config`` names a config whose system it is published as, in place of the run's: with the same arrays, but
+``--config`` names a config whose system it is published as, in place of the run's: with its arrays, but
 other bins or speeds. ``--scores`` is a JSON file that ``jaxsep evaluate --json`` or ``python -m
 benchmarks.sounds RUN`` wrote on the data that ``--data`` names.
 """
@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import yaml
 
 from jaxsep.errors import UserError
+from jaxsep.fine_tuning import start_from
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.system import System
 from train.config import load_config
@@ -58,9 +58,9 @@ def publish(
     """Write the model of ``run``, or its arrays as ``system``, with what ``about_path`` says of them."""
     own, variables, info = load_model(find_model(run))
     system = system or own
-    expected = jax.eval_shape(system.init, jax.random.key(0))
-    if jax.tree.map(np.shape, variables) != jax.tree.map(np.shape, expected):
-        raise UserError(f"{run}: its arrays are not those of the system that it is to be published as")
+    start = start_from(system.init(jax.random.key(0)), variables)
+    if start.fresh:
+        raise UserError(f"{run}: lacks {start.fresh[0]} of the system that it is to be published as")
     about = yaml.safe_load(about_path.read_text())
     scores = {}
     if scores_path:
@@ -78,7 +78,7 @@ def publish(
         "step": info.get("step"),
         "scores": scores,
     }
-    save_model(folder, system, variables, info=entries, storage=storage)
+    save_model(folder, system, start.variables, info=entries, storage=storage)
     sha256 = json.loads((folder / "config.json").read_text())["sha256"]
     parts = [f"# {folder.name}", about["card"].strip(), *_table(data, scores)]
     card = "\n\n".join([*parts, f"SHA-256 of model.safetensors: `{sha256}`"]) + "\n"
