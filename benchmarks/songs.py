@@ -18,9 +18,8 @@ import numpy as np
 
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
-from jaxsep.evaluation import baseline_estimator, model_estimator
+from jaxsep.evaluation import baseline_estimator, model_estimator, score_track
 from jaxsep.evaluation.estimators import Estimator
-from jaxsep.metrics import bss_eval_sources, si_sdr
 from jaxsep.separator import Separator
 from train.config import DataConfig
 from train.data.listing import data_folder
@@ -28,7 +27,8 @@ from train.data.recipes import SongFolders, find_tracks
 
 _RESULTS = Path(__file__).parent / "results" / "songs.json"
 _FILES = {"vocals": ("vocals.*",), "accompaniment": ("drums.*", "bass.*", "other.*", "accompaniment.*")}
-_FIGURES = ("si_sdri", "sdri")
+#: What is listed -> its name among the scores of a track.
+_FIGURES = {"si_sdri": "si_sdri", "sdri": "nsdr"}
 
 
 def main(arguments: list[str]) -> int:
@@ -85,16 +85,10 @@ def read_sections(folder: Path, voice_level: float | None = None) -> dict[str, t
 def score(estimate: Estimator, references: dict[str, np.ndarray], rate: int) -> dict[str, dict[str, float]]:
     """Improvements of a section's stems over its mixture, dB."""
     stems = estimate(references, rate)
-    reference = np.stack([references[s][0] for s in _FILES])
-    found = np.stack([stems[s][0] for s in _FILES])
-    mixture = np.broadcast_to(reference.sum(axis=0), reference.shape)
-    gains = {
-        "si_sdri": np.asarray(si_sdr(reference, found)) - np.asarray(si_sdr(reference, mixture)),
-        "sdri": _sdr(reference, found) - _sdr(reference, mixture),
-    }
+    rows = score_track(np.stack([references[s] for s in _FILES]), [stems[s] for s in _FILES])
     return {
-        stem: {figure: round(float(gains[figure][i]), 2) for figure in _FIGURES}
-        for i, stem in enumerate(_FILES)
+        stem: {figure: round(row[name], 2) for figure, name in _FIGURES.items()}
+        for stem, row in zip(_FILES, rows, strict=True)
     }
 
 
@@ -109,10 +103,6 @@ def summarize(scores: list[dict], draws: int = 1000) -> dict[str, dict[str, list
             low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])
             summary[stem][figure] = [round(float(v), 2) for v in (values.mean(), low, high)]
     return summary
-
-
-def _sdr(reference, estimate):
-    return np.asarray(bss_eval_sources(reference, estimate, permute=False).sdr)
 
 
 def _say(title, rows):

@@ -253,10 +253,7 @@ class System:
         """Separate and filter ``(..., channels, samples)`` between the network's spectra and waveforms."""
         codec, samples = self.config.codec, mixture.shape[-1]
         flat = mixture.reshape(-1, self.config.channels, samples)
-        estimates, encoded, _ = self.forward(variables, flat)
-        if self.config.speeds:
-            masks = self._averaged_masks(variables, flat, estimates.masks)
-            estimates = estimates._replace(masks=masks, magnitudes=masks * encoded.magnitude[:, None])
+        estimates, encoded = self._at_all_speeds(variables, flat)
         level = encoded.level[:, None, None, None, None]
         spectra = _joined(level * codec.spectra(encoded, estimates, self.residual), mixture)
         heard = _joined(level * encoded.spectrum[:, None], mixture)[..., 0, :, :, :]
@@ -265,12 +262,18 @@ class System:
 
     def _separate(self, variables, mixture):
         """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``."""
+        estimates, encoded = self._at_all_speeds(variables, mixture)
+        return estimates.waveforms * encoded.level[:, None, None, None]
+
+    def _at_all_speeds(self, variables, mixture):
+        """The network's estimates, their masks averaged over ``config.speeds``, and what was encoded."""
         estimates, encoded, _ = self.forward(variables, mixture)
-        waveforms = estimates.waveforms
-        if self.config.speeds:
-            masks = self._averaged_masks(variables, mixture, estimates.masks)
-            waveforms = self.config.codec.apply_masks(encoded, masks, mixture.shape[-1], self.residual)
-        return waveforms * encoded.level[:, None, None, None]
+        if not self.config.speeds:
+            return estimates, encoded
+        masks = self._averaged_masks(variables, mixture, estimates.masks)
+        waveforms = self.config.codec.apply_masks(encoded, masks, mixture.shape[-1], self.residual)
+        magnitudes = masks * encoded.magnitude[:, None]
+        return estimates._replace(masks=masks, magnitudes=magnitudes, waveforms=waveforms), encoded
 
     def _averaged_masks(self, variables, mixture, masks):
         """Average the masks of the mixture with those found when it is played at other speeds.

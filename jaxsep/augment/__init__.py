@@ -11,6 +11,7 @@ from jaxsep.augment.lowpass import random_lowpass as random_lowpass
 from jaxsep.augment.pitch import pitch_shift as pitch_shift
 from jaxsep.augment.pitch import random_pitch_and_tempo as random_pitch_and_tempo
 from jaxsep.augment.pitch import time_stretch as time_stretch
+from jaxsep.augment.place import pan_gains as pan_gains
 from jaxsep.augment.place import random_pan as random_pan
 from jaxsep.augment.place import random_swap as random_swap
 from jaxsep.augment.playback import play_back as play_back

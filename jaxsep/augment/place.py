@@ -6,6 +6,23 @@ import jax
 import jax.numpy as jnp
 
 
+def pan_gains(place) -> jax.Array:
+    """Gains of left and right that put a source in a place, at equal power.
+
+    Args:
+      place: ``(...)`` floats, -1 for left alone, 0 for the middle, where both are 1, 1 for right alone.
+
+    Returns:
+      ``(..., 2)`` float32.
+
+    Example:
+      >>> pan_gains(jnp.array([-1.0, 0.0])).round(3).tolist()
+      [[1.4140000343322754, 0.0], [1.0, 1.0]]
+    """
+    angle = (1 + jnp.asarray(place, jnp.float32)) * jnp.pi / 4
+    return jnp.sqrt(2.0) * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
 def random_pan(key: jax.Array, sources: jax.Array, most: float) -> jax.Array:
     """Move each source of two channels sideways, by gains of equal power.
 
@@ -22,9 +39,8 @@ def random_pan(key: jax.Array, sources: jax.Array, most: float) -> jax.Array:
       >>> bool(jnp.allclose((panned**2).sum(1), 2.0, atol=1e-5))
       True
     """
-    angle = (1 + most * jax.random.uniform(key, sources.shape[:1], minval=-1.0)) * jnp.pi / 4
-    gains = jnp.sqrt(2.0) * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
-    return sources * gains[:, :, None]
+    places = most * jax.random.uniform(key, sources.shape[:1], minval=-1.0)
+    return sources * pan_gains(places)[..., None]
 
 
 def random_swap(key: jax.Array, sources: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsep.augment import in_room, play_back
+from jaxsep.augment import in_room, pan_gains, play_back
 from jaxsep.errors import UserError
 from train.data.bank import Bank
 from train.data.generators.synthesis import draw_room, level
@@ -146,8 +146,7 @@ class Mixtures:
         if part.room:
             clip = np.stack([self._in_room(part.room, k, channel) for k, channel in enumerate(clip)])
         if part.pan:
-            angle = (part.pan + 1) * np.pi / 4
-            clip = clip * (np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])).astype(np.float32)
+            clip = clip * np.asarray(pan_gains(part.pan))[:, None]
         return clip
 
     def _in_room(self, room, channel, clip):
