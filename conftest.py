@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -24,31 +25,33 @@ import jax
 import numpy as np
 import pytest
 
-#: Resident memory of a worker, in bytes, above which what it compiled is forgotten.
-ENOUGH = 900e6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget_with_the_module():
-    """Compiled programs pile up to gigabytes; the next module hardly needs those of the last."""
-    yield
-    forget()
+#: Growth of a worker's resident memory, in bytes, after which what it compiled is forgotten.
+ENOUGH = 250e6
 
 
 @pytest.fixture(autouse=True)
-def forget_when_there_is_much():
+def forget_when_there_is_much(worker):
+    """Compiled programs pile up to gigabytes; to forget them after every module costs more than it saves."""
     yield
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        if pages * os.sysconf("SC_PAGE_SIZE") > ENOUGH:
-            forget()
+    if resident() > worker["left"] + ENOUGH:
+        jax.clear_caches()
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+        worker["left"] = resident()
 
 
-def forget():
-    jax.clear_caches()
-    gc.collect()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory otherwise
+@pytest.fixture(scope="session")
+def worker():
+    """What this process held when it last forgot."""
+    return {"left": max(resident(), 400e6)}
+
+
+def resident():
+    """Resident memory of this process, in bytes; its peak so far where there is no /proc."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
