@@ -70,8 +70,7 @@ def _experiment(name, entry, runs, most):
     out = runs / name
     options = {**entry.get("options", {}), "out": str(out)}
     config = load_config(str(_CONFIGS / entry["config"]), overrides(options))
-    model = entry.get("model")
-    if not model and run(config):
+    if run(config):
         return None
     row = {
         "title": entry["title"],
@@ -79,11 +78,11 @@ def _experiment(name, entry, runs, most):
         "config": entry["config"],
         "published": entry["published"],
         "note": entry.get("note", ""),
-        "steps": None if model else config.steps,
-        "seconds_per_step": None if model else _seconds_per_step(out),
-        **measure(config, find_model(model or str(out)), most),
+        "steps": config.steps,
+        "seconds_per_step": _seconds_per_step(out),
+        **measure(config, find_model(str(out)), most),
     }
-    return {**row, "ours": _same_unit(entry, row, None if model else out)}
+    return {**row, "ours": _same_unit(entry, row, out)}
 
 
 def overrides(options: dict) -> list[str]:

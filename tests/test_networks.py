@@ -12,9 +12,11 @@ from jax.test_util import check_grads
 from jaxsep.networks import (
     CNNAutoencoder,
     FeedForward,
+    GRUMask,
     LSTMMask,
     MaskEstimation,
     OpenUnmix,
+    RNNMask,
     SpleeterUNet,
     UNet,
     WaveUNet,
@@ -25,6 +27,8 @@ from jaxsep.parts import Network, from_dict, to_dict
 
 SMALL = {
     "lstm_mask": LSTMMask(layers=1, width=6),
+    "gru_mask": GRUMask(layers=1, width=6),
+    "rnn_mask": RNNMask(layers=1, width=6, bidirectional=True),
     "unet": UNet(levels=2, filters=2),
     "spleeter_unet": SpleeterUNet(levels=2, filters=2),
     "cnn_autoencoder": CNNAutoencoder(frames=20, frequency_filters=3, time_filters=4, time_kernel=7, width=5),

@@ -21,11 +21,13 @@ from jaxsep.networks import (
     CNNAutoencoder,
     Complement,
     FeedForward,
+    GRUMask,
     LSTMMask,
     MaskEstimation,
     OpenUnmix,
     PerSource,
     Remainder,
+    RNNMask,
     SpleeterUNet,
     UNet,
     WaveUNet,
@@ -43,6 +45,8 @@ LSTM = LSTMMask(layers=2, width=8, bidirectional=True, input_norm=True, dropout=
 OPEN, MAGNITUDES = OpenUnmix(layers=2, width=8, heard=20), dataclasses.replace(SPECTRUM, head=Direct())
 SMALL = {
     "lstm_mask": (LSTM, SPECTRUM, "discriminative"),
+    "gru_mask": (GRUMask(layers=1, width=8), SPECTRUM, "snr"),
+    "rnn_mask": (RNNMask(layers=1, width=8), SPECTRUM, "snr"),
     "unet": (UNet(levels=2, filters=4, dropout=0.3), SPECTRUM, "discriminative"),
     "cnn_autoencoder": (
         CNNAutoencoder(frames=38, frequency_filters=4, time_filters=3, time_kernel=9, width=8),

@@ -13,11 +13,17 @@ import jax.numpy as jnp
 from jaxsep.losses.errors import magnitude_mse
 from jaxsep.losses.part import Reduction, over_channels, reduced
 from jaxsep.masks import binary_mask, phase_sensitive_mask, wiener_mask
-from jaxsep.parts import register
+from jaxsep.parts import ranged, register
 
 
-def mask_mse(estimate: jax.Array, spectra: jax.Array, target: str = "ratio") -> jax.Array:
+def mask_mse(
+    estimate: jax.Array, spectra: jax.Array, target: str = "ratio", emphasis: float = 0.0
+) -> jax.Array:
     """:func:`magnitude_mse` of masks against the ideal ones of known sources.
+
+    With ``emphasis`` e, a bin weighs ``|X| ** e`` over the mean of that, X being the mixture: with 0 the
+    many bins that are nearly silent weigh as much as those that are heard, with 2 it is the error of the
+    masked magnitudes, divided by the mixture's power (signal approximation, Weninger et al. 2014).
 
     Args:
       estimate: ``(..., sources, bins, frames)`` masks.
@@ -25,6 +31,8 @@ def mask_mse(estimate: jax.Array, spectra: jax.Array, target: str = "ratio") -> 
         ``"phase_sensitive"``).
       target: ``"binary"``, ``"ratio"`` (of magnitudes), ``"wiener"`` (of powers) or
         ``"phase_sensitive"``.
+      emphasis: exponent of the mixture's magnitude in the weight of a bin; where the spectra are
+        magnitudes, the mixture's is their sum.
 
     Returns:
       ``(...,)``, no unit.
@@ -40,6 +48,8 @@ def mask_mse(estimate: jax.Array, spectra: jax.Array, target: str = "ratio") -> 
     References:
       Y. Wang, A. Narayanan, D. Wang, "On training targets for supervised speech separation",
       IEEE/ACM TASLP 22(12), 2014.
+      F. Weninger, J. Hershey, J. Le Roux, B. Schuller, "Discriminatively trained recurrent neural networks
+      for single-channel speech separation", GlobalSIP 2014.
     """
     if target == "phase_sensitive" and not jnp.iscomplexobj(spectra):
         raise ValueError(f"target={target!r}: needs complex spectra; magnitudes have no phase")
@@ -49,7 +59,18 @@ def mask_mse(estimate: jax.Array, spectra: jax.Array, target: str = "ratio") -> 
         "wiener": wiener_mask,
         "phase_sensitive": phase_sensitive_mask,
     }
-    return magnitude_mse(estimate, ideal[target](spectra))
+    error = estimate - ideal[target](spectra)
+    if emphasis:
+        error *= jnp.sqrt(_weights(spectra, emphasis))
+    return magnitude_mse(error, jnp.zeros_like(error))
+
+
+def _weights(spectra: jax.Array, emphasis: float) -> jax.Array:
+    """``|mixture| ** emphasis`` over its mean; 0 in silence."""
+    magnitude = jnp.abs(jnp.sum(spectra, axis=-3, keepdims=True))
+    weights = magnitude**emphasis
+    mean = jnp.mean(weights, axis=(-2, -1), keepdims=True)
+    return weights / jnp.where(mean > 0, mean, 1.0)
 
 
 @register("loss", "mask_mse")
@@ -59,6 +80,8 @@ class MaskMSE:
 
     target: Literal["binary", "ratio", "wiener", "phase_sensitive"] = "ratio"
     """Which ideal masks."""
+    emphasis: float = ranged(0.0, least=0, most=2)
+    """Exponent of the mixture's magnitude in the weight of a bin; 0 weighs silent bins as loud ones."""
     reduction: Reduction = "mean"
     """Mean over bins and frames, or the sum over them and the channels."""
 
@@ -67,7 +90,7 @@ class MaskMSE:
 
     def __call__(self, estimate: jax.Array, spectra: jax.Array) -> jax.Array:
         """``(batch, sources, channels, bins, frames)`` -> ``(batch,)``."""
-        mean = over_channels(partial(mask_mse, target=self.target), estimate, spectra)
+        mean = over_channels(partial(mask_mse, target=self.target, emphasis=self.emphasis), estimate, spectra)
         return reduced(mean, self.reduction, estimate.shape[2:])
 
     def requires(self, system: Any) -> None:

@@ -16,8 +16,8 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxsep.networks.lstm import LSTMWeights
 from jaxsep.networks.network import LinenBuilt, LinenNetwork
+from jaxsep.networks.recurrent import CellWeights
 from jaxsep.nn.layers import BatchNorm, Dropout, OutputRange
 from jaxsep.nn.recurrence import lstm_cudnn, lstm_scan
 from jaxsep.parts import ranged, register
@@ -128,5 +128,11 @@ class OpenUnmixModule(nn.Module):
                 dropout = Dropout(config.dropout, batch_axis=1, name=f"dropout_{layer}")
                 x = dropout(x, train=train, keys=keys)
             width = config.width // len(directions)
-            x = run(x, [LSTMWeights(width, name=f"lstm_{layer}_{d}")(x.shape[-1]) for d in directions])
+            x = run(
+                x,
+                [
+                    CellWeights(width, gates=4, open_gate=1, name=f"lstm_{layer}_{d}")(x.shape[-1])
+                    for d in directions
+                ],
+            )
         return jnp.swapaxes(x, 0, 1)

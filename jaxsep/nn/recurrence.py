@@ -1,7 +1,7 @@
-"""The LSTM recurrence: a scan with its own reverse pass, and cuDNN's.
+"""Recurrences: the LSTM by a scan with its own reverse pass and by cuDNN, the GRU and plain units.
 
-Both take time-major input and the weights of one or two directions, and return the same numbers.
-The scan does outside the loop all that does not depend on the previous frame: the projection of
+All take time-major input and the weights of one or two directions. Both ways of the LSTM return the same
+numbers. Its scan does outside the loop all that does not depend on the previous frame: the projection of
 the whole input is one product, and in the reverse pass so is the gradient of the recurrent
 matrix. What is left inside is one (batch, width) x (width, 4 width) product a frame.
 """
@@ -66,6 +66,45 @@ def pack_cudnn(weights: list[dict]) -> jax.Array:
     matrices = [m for w in weights for m in (w["input"].T, w["recurrent"].T)]
     biases = [b for w in weights for b in (w["bias"], jnp.zeros_like(w["bias"]))]
     return jnp.concatenate([part.ravel() for part in (*matrices, *biases)])
+
+
+def gru_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
+    """One layer of gated recurrent units; arguments and result as :func:`lstm_scan`, for three gates.
+
+    In PyTorch's order and form (Cho et al., EMNLP 2014, with the reset gate behind the product): reset r,
+    update z, candidate ``n = tanh(input_n + r * (state @ U_n + state_bias))``, and the next state
+    ``(1 - z) * n + z * state``. The weights have a ``state_bias`` (width,) besides.
+    """
+
+    def unit(projected, state, w):
+        width = state.shape[-1]
+        product = state @ w["recurrent"]
+        gates = jax.nn.sigmoid(projected[:, : 2 * width] + product[:, : 2 * width])
+        r, z = gates[:, :width], gates[:, width:]
+        n = jnp.tanh(projected[:, 2 * width :] + r * (product[:, 2 * width :] + w["state_bias"]))
+        return n + z * (state - n)
+
+    return _scan(unit, x, weights)
+
+
+def rnn_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
+    """One layer of plain units, ``tanh(input + state @ U)``; arguments and result as :func:`lstm_scan`."""
+    return _scan(lambda projected, state, w: jnp.tanh(projected + state @ w["recurrent"]), x, weights)
+
+
+def _scan(unit, x, weights):
+    """Run ``unit(projected input, state, weights) -> state`` over the frames of each direction."""
+    outputs = []
+    for backward, w in zip((False, True), weights, strict=False):
+        projected = x @ w["input"] + w["bias"]
+
+        def frame(state, gates, w=w):
+            state = unit(gates, state, w)
+            return state, state
+
+        start = _zeros_like_batch(projected, w["recurrent"].shape[0])
+        outputs.append(jax.lax.scan(frame, start, projected, reverse=backward)[1])
+    return jnp.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 
 
 @jax.custom_vjp

@@ -1,12 +1,13 @@
-"""The LSTM equals a plain float64 one, PyTorch's and cuDNN's; its reverse pass equals autodiff."""
+"""Recurrences equal plain ones, PyTorch's, Flax's and cuDNN's; the LSTM's reverse pass equals autodiff."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsep.networks import LSTMMask
-from jaxsep.nn.recurrence import lstm_cudnn, lstm_scan, pack_cudnn
+from jaxsep.networks import GRUMask, LSTMMask, RNNMask
+from jaxsep.nn.recurrence import gru_scan, lstm_cudnn, lstm_scan, pack_cudnn, rnn_scan
 
 FRAMES, BATCH, INPUTS, WIDTH = 9, 3, 5, 4
 
@@ -95,22 +96,69 @@ def test_cudnn_equals_the_scan_or_says_what_it_needs(problem):
             lstm_cudnn(x, weights)
 
 
-def network(num_sources=2, **options):
-    net = LSTMMask(layers=2, width=8, **options).build(sources=num_sources, channels=1, bins=12)
+def sliced(w, names):
+    """Weights as cells of Flax name them: the matrices of each gate apart."""
+    return {name: {"kernel": w[:, k * WIDTH : (k + 1) * WIDTH]} for k, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_gated_and_plain_units_equal_those_of_flax(rng, directions):
+    x = rng.standard_normal((FRAMES, BATCH, INPUTS)).astype(np.float32)
+    for scan, gates in ((gru_scan, 3), (rnn_scan, 1)):
+        shapes = {"input": (INPUTS, gates * WIDTH), "recurrent": (WIDTH, gates * WIDTH)}
+        shapes |= {"bias": (gates * WIDTH,), "state_bias": (WIDTH,)}
+        weights = [
+            {k: 0.5 * rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
+            for _ in range(directions)
+        ]
+        expected = []
+        for w, reverse in zip(weights, (False, True), strict=False):
+            if scan is gru_scan:
+                cell = nn.GRUCell(WIDTH)
+                params = sliced(w["input"], ("ir", "iz", "in")) | sliced(w["recurrent"], ("hr", "hz", "hn"))
+                for k, name in enumerate(("ir", "iz", "in")):
+                    params[name]["bias"] = w["bias"][k * WIDTH : (k + 1) * WIDTH]
+                params["hn"]["bias"] = w["state_bias"]
+            else:
+                cell = nn.SimpleCell(WIDTH)
+                params = sliced(w["input"], ("i",)) | sliced(w["recurrent"], ("h",))
+                params["i"]["bias"] = w["bias"]
+            rnn = nn.RNN(cell, time_major=True, reverse=reverse, keep_order=True)
+            expected.append(rnn.apply({"params": {"cell": params}}, x))
+        np.testing.assert_allclose(scan(x, weights), np.concatenate(expected, axis=-1), atol=1e-6)
+
+
+def test_gated_units_equal_those_of_pytorch(rng):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = rng.standard_normal((FRAMES, BATCH, INPUTS)).astype(np.float32)
+    gru = torch.nn.GRU(INPUTS, WIDTH)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    matrix, recurrent, bias, state_bias = (getattr(gru, name).detach().numpy() for name in names)
+    weights = {"input": matrix.T, "recurrent": recurrent.T, "state_bias": state_bias[2 * WIDTH :]}
+    weights["bias"] = bias + np.concatenate([state_bias[: 2 * WIDTH], np.zeros(WIDTH, np.float32)])
+    np.testing.assert_allclose(gru_scan(x, [weights]), gru(torch.tensor(x))[0].detach(), atol=1e-6)
+
+
+def network(num_sources=2, kind=LSTMMask, **options):
+    net = kind(layers=2, width=8, **options).build(sources=num_sources, channels=1, bins=12)
     return net, net.init(jax.random.key(0), jnp.zeros((1, 1, 12, 5)))
 
 
-@pytest.mark.parametrize("num_sources", [1, 2, 5])
-def test_network_has_one_output_per_source(rng, num_sources):
-    net, variables = network(num_sources)
+@pytest.mark.parametrize(
+    ("num_sources", "kind"), [(1, LSTMMask), (2, LSTMMask), (5, LSTMMask), (2, GRUMask), (2, RNNMask)]
+)
+def test_network_has_one_output_per_source(rng, num_sources, kind):
+    net, variables = network(num_sources, kind)
     y, _ = net.apply(variables, jnp.asarray(rng.standard_normal((3, 1, 12, 20)), jnp.float32))
     assert y.shape == (3, num_sources, 1, 12, 20)
     assert y.min() >= 0
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_network_is_causal_as_it_says(rng, bidirectional):
-    net, variables = network(bidirectional=bidirectional)
+@pytest.mark.parametrize(
+    ("bidirectional", "kind"), [(False, LSTMMask), (True, LSTMMask), (False, GRUMask), (True, RNNMask)]
+)
+def test_network_is_causal_as_it_says(rng, bidirectional, kind):
+    net, variables = network(kind=kind, bidirectional=bidirectional)
     x = rng.standard_normal((1, 1, 12, 20)).astype(np.float32)
     later = x.copy()
     later[..., 15:] += 1
