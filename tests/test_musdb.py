@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jaxsep.audio import read_audio, read_stream
+from jaxsep.audio import read_audio
 from jaxsep.errors import UserError
 from train.config import DataConfig
 from train.data.bank import build_bank
@@ -93,19 +93,19 @@ def test_a_compressed_song_holds_the_same_stems(folders, files, tmp_path):
 @needs_ffmpeg
 def test_streams_are_read_at_any_rate_and_what_is_missing_is_said(files, tmp_path):
     song = files / "train" / "A - One.stem.mp4"
-    assert read_stream(song, 4).shape[0] == 2
-    half = read_stream(song, 4, RATE // 2)
+    assert read_audio(song, stream=4).shape[0] == 2
+    half = read_audio(song, RATE // 2, stream=4)
     assert abs(half.shape[1] - RATE / 2) < 1200
     with pytest.raises(UserError, match="stream 9 cannot be decoded by ffmpeg"):
-        read_stream(song, 9)
+        read_audio(song, stream=9)
     with pytest.raises(UserError, match="no such file"):
-        read_stream(tmp_path / "none.mp4", 0)
+        read_audio(tmp_path / "none.mp4", stream=0)
 
 
 def test_without_ffmpeg_the_message_names_it(folders, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="ffmpeg, which is not on the PATH"):
-        read_stream(folders / "train" / "A - One" / "vocals.wav", 0)
+        read_audio(folders / "train" / "A - One" / "vocals.wav", stream=0)
 
 
 def test_a_folder_that_is_another_is_refused(tmp_path):
@@ -119,4 +119,4 @@ def test_a_folder_that_is_another_is_refused(tmp_path):
 def test_a_file_of_one_stream_is_the_file(folders):
     vocals = folders / "train" / "A - One" / "vocals.wav"
     if shutil.which("ffmpeg"):
-        np.testing.assert_allclose(read_stream(vocals, 0), read_audio(vocals), atol=1e-6)
+        np.testing.assert_allclose(read_audio(vocals, stream=0), read_audio(vocals), atol=1e-6)

@@ -6,7 +6,9 @@ import os
 
 from jaxsep.errors import UserError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
+#: Containers that ffmpeg decodes.
+FFMPEG_SUFFIXES = (".m4a", ".mp4", ".m4v", ".mov", ".aac", ".webm", ".mkv", ".mka", ".wma")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus", *FFMPEG_SUFFIXES)
 #: Formats that can be written -> (libsndfile format, subtype, sample rates, most channels).
 FORMATS = {
     "wav": ("WAV", "FLOAT", None, 1024),
@@ -31,8 +33,14 @@ def check_format(format: str, sample_rate: int, channels: int) -> None:
 
 
 def show(path) -> str:
-    """Return a path for a message: one line, whatever bytes are in it."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
+    """Return a path for a message: one line without control characters, whatever bytes are in it.
+
+    Example:
+      >>> show("a" + chr(27) + "[2J.wav")
+      'a\\\\x1b[2J.wav'
+    """
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def file_name(path):

@@ -8,10 +8,13 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio.formats import BLOCK, MAX_CHANNELS, MAX_RATE, file_name, show
+from jaxsep.audio.containers import Contents, look
+from jaxsep.audio.formats import BLOCK, FFMPEG_SUFFIXES, MAX_CHANNELS, MAX_RATE, show
+from jaxsep.audio.opening import UNKNOWN, open_part, open_stream, spooled
 from jaxsep.audio.resampling import Resampler
 from jaxsep.errors import AudioWarning, UserError
 
@@ -19,10 +22,17 @@ from jaxsep.errors import AudioWarning, UserError
 class AudioReader:
     """An open audio file, read in blocks.
 
+    It is decoded from end to end whatever its header says of the length: MP3 files without a table of
+    contents, Ogg files of several streams one after another, FLAC and WAV files whose writer could not go
+    back to fill in the length. Containers that libsndfile does not read (m4a, mp4, webm and the like) are
+    decoded by ffmpeg, their first audio stream.
+
     Args:
-      path: a file that libsndfile can decode.
+      path: a file, or a pipe, which is copied to a temporary file first; ``-`` for the standard input.
       strict: refuse a file that ends before the length its header states, instead of warning.
       sanitize: replace NaN and infinite samples by zero and count them, instead of refusing.
+      stream: number of the audio stream, from 0, to decode by ffmpeg; by default ffmpeg decodes the first of
+        containers that libsndfile does not read, and nothing else.
 
     Raises:
       UserError: the file is missing, unreadable, not audio, empty, or damaged (on reading).
@@ -30,78 +40,132 @@ class AudioReader:
     Attributes:
       sample_rate: Hz.
       channels: number of channels.
-      frames: number of samples of each channel that the file is believed to hold.
+      frames: number of samples of each channel that the file is believed to hold; None when unknown.
       sanitized: how many samples were replaced so far.
     """
 
-    def __init__(self, path, *, strict: bool = False, sanitize: bool = False):
+    def __init__(self, path, *, strict: bool = False, sanitize: bool = False, stream: int | None = None):
+        self.path, self.strict, self.sanitize, self.sanitized = os.fspath(path), strict, sanitize, 0
+        self._copy = spooled(path)
+        self._source = path if self._copy is None else self._copy.name
+        try:
+            self._check_file()
+            self._open = self._opening(stream)
+            first = self._next()
+            self.sample_rate, self.channels = first.samplerate, first.channels
+            self._first = first
+            self._check_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_file(self):
+        if not os.path.exists(self._source):
+            raise UserError(f"{show(self.path)}: there is no such file")
+        if os.path.isdir(self._source):
+            raise UserError(f"{show(self.path)}: is a folder; name the files in it")
+        try:
+            with open(self._source, "rb") as file:
+                if os.fstat(file.fileno()).st_size == 0:
+                    raise UserError(f"{show(self.path)}: the file is empty")
+        except OSError as error:
+            raise UserError(f"{show(self.path)}: cannot be read ({error.strerror})") from error
+
+    def _opening(self, stream):
+        """Yield the file's sounds one after another, each open until the next is asked for."""
+        self.frames, self._contents, self._exact = None, Contents(), False
+        if stream is not None or Path(self.path).suffix.lower() in FFMPEG_SUFFIXES:
+            with open_stream(self._source, stream or 0) as sound:
+                yield sound
+            return
+        with self._decodable(), open_part(self._source, None, False) as sound:
+            format, subtype, frames = sound.format, sound.subtype, sound.frames
+            contents = look(self._source, format, subtype, sound.samplerate)
+            self._contents = contents
+            self._exact = format in ("WAV", "WAVEX", "RF64", "FLAC", "AIFF")
+            if not contents.parts:
+                self.frames = frames if frames < UNKNOWN else None
+                yield sound
+                return
+        for part in contents.parts:
+            with self._decodable(), open_part(self._source, part, contents.piped) as sound:
+                yield sound
+
+    def _next(self):
+        with _captured_stderr():
+            return next(self._open, None)
+
+    @contextlib.contextmanager
+    def _decodable(self):
+        """Say of a file that libsndfile does not open what to do with it."""
         import soundfile
 
-        self.path, self.strict, self.sanitize, self.sanitized = os.fspath(path), strict, sanitize, 0
-        if not os.path.exists(path):
-            raise UserError(f"{show(path)}: there is no such file")
-        if os.path.isdir(path):
-            raise UserError(f"{show(path)}: is a folder; name the files in it")
         try:
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size == 0:
-                    raise UserError(f"{show(path)}: the file is empty")
-            with _captured_stderr():
-                self._file = soundfile.SoundFile(file_name(path))
+            yield
         except OSError as error:
-            raise UserError(f"{show(path)}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{show(self.path)}: cannot be read ({error.strerror})") from error
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             reason = str(getattr(error, "error_string", error)).strip(" .")
             raise UserError(
-                f"{show(path)}: not an audio file that can be decoded ({reason}); convert it to WAV or FLAC"
+                f"{show(self.path)}: not an audio file that can be decoded ({reason}); "
+                "convert it to WAV or FLAC"
             ) from error
-        self.sample_rate, self.channels = self._file.samplerate, self._file.channels
-        self.frames = self._file.frames
-        self._check_header()
 
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """Yield ``(channels, samples)`` float32 blocks of at most ``size`` samples, to the end.
 
         Warns (``AudioWarning``) when the file ends early; raises UserError for damage.
         """
+        done, sound = 0, self._first
+        try:
+            while sound is not None:
+                if (sound.samplerate, sound.channels) != (self.sample_rate, self.channels):
+                    raise UserError(
+                        f"{show(self.path)}: changes after {done / self.sample_rate:.2f} s from "
+                        f"{self.sample_rate} Hz and {self.channels} channels to {sound.samplerate} Hz and "
+                        f"{sound.channels}; cut it there"
+                    )
+                while (block := self._read(sound, size, done)).shape[1]:
+                    yield self._finite(block, done)
+                    done += block.shape[1]
+                sound = self._next()
+        finally:
+            self.close()
+        self._check_length(done)
+
+    def _read(self, sound, size, done):
+        """The next block of a sound, empty at its end."""
         import soundfile
 
-        done = 0
-        with self._file:
-            while True:
-                try:
-                    with _captured_stderr() as noise:
-                        block = self._file.read(size, dtype="float32", always_2d=True).T
-                except (soundfile.LibsndfileError, RuntimeError) as error:
-                    raise UserError(
-                        f"{show(self.path)}: damaged after {done / self.sample_rate:.2f} s "
-                        f"({str(error).strip(' .')}); nothing of it is used"
-                    ) from error
-                if "Illegal Audio-MPEG-Header" in noise.text:
-                    raise UserError(
-                        f"{show(self.path)}: damaged after about {done / self.sample_rate:.2f} s "
-                        "(foreign bytes between MP3 frames); re-encode it first"
-                    )
-                if not block.shape[1]:
-                    break
-                yield self._finite(block, done)
-                done += block.shape[1]
-        self._check_length(done)
+        try:
+            with _captured_stderr() as noise:
+                block = sound.read(size, dtype="float32", always_2d=True).T
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise UserError(
+                f"{show(self.path)}: damaged after {done / self.sample_rate:.2f} s "
+                f"({str(error).strip(' .')}); nothing of it is used"
+            ) from error
+        if "Illegal Audio-MPEG-Header" in noise.text:
+            raise UserError(
+                f"{show(self.path)}: damaged after about {done / self.sample_rate:.2f} s "
+                "(foreign bytes between MP3 frames); re-encode it first"
+            )
+        return block
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if hasattr(self, "_open"):
+            self._open.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def _check_header(self):
         if not 0 < self.sample_rate <= MAX_RATE or not 0 < self.channels <= MAX_CHANNELS:
-            self.close()
             raise UserError(
                 f"{show(self.path)}: states {self.sample_rate} Hz and {self.channels} channels; "
                 f"at most {MAX_RATE} Hz and {MAX_CHANNELS} channels are read"
             )
         if self.frames == 0:
-            self.close()
             raise UserError(f"{show(self.path)}: no audio (0 samples)")
 
     def _finite(self, block, done):
@@ -119,13 +183,12 @@ class AudioReader:
         return np.where(finite, block, np.float32(0))
 
     def _check_length(self, done):
-        expected = _stated_length(self.path, self._file) or self.frames
-        spare = 0 if self._file.format in ("WAV", "WAVEX", "RF64", "FLAC", "AIFF") else 1152
+        expected = self._contents.samples or self.frames or 0
         if done == 0:
             raise UserError(f"{show(self.path)}: no audio could be decoded")
-        if expected == -1:
+        if self._contents.cut:
             message = f"{show(self.path)}: cut off; its {done / self.sample_rate:.2f} s are used"
-        elif done >= expected - spare:
+        elif done >= expected - (0 if self._exact else 1152):
             return
         else:
             message = (
@@ -143,7 +206,7 @@ def read_audio(path, sample_rate: int | None = None, **options) -> np.ndarray:
     Args:
       path: an audio file.
       sample_rate: Hz to resample to; the file's own when None.
-      **options: ``strict`` and ``sanitize`` of :class:`AudioReader`.
+      **options: ``strict``, ``sanitize`` and ``stream`` of :class:`AudioReader`.
 
     Returns:
       ``(channels, samples)`` float32.
@@ -156,48 +219,6 @@ def read_audio(path, sample_rate: int | None = None, **options) -> np.ndarray:
     resampler = Resampler(reader.sample_rate, rate, reader.channels)
     pieces = [resampler.push(block) for block in reader.blocks()]
     return np.concatenate([*pieces, resampler.finish()], axis=1)
-
-
-def _stated_length(path, sound):
-    """Samples that the file itself states, -1 when it is cut off, None when it does not say."""
-    with open(path, "rb") as file:
-        if sound.format in ("WAV", "WAVEX"):
-            return _wav_length(file)
-        if sound.format == "OGG":
-            granules = _ogg_length(file)
-            # Opus counts at 48 kHz whatever the rate.
-            opus = sound.subtype == "OPUS" and granules > 0
-            return granules * sound.samplerate // 48000 - sound.samplerate // 50 if opus else granules
-    return None
-
-
-def _wav_length(file):
-    """Walk the chunks of a RIFF file to the length that its data chunk states."""
-    if file.read(12)[:4] != b"RIFF":
-        return None
-    align = 0
-    while len(head := file.read(8)) == 8:
-        name, size = head[:4], int.from_bytes(head[4:], "little")
-        if name == b"data":
-            return size // align if align and 0 < size < 0xFFFFFF00 else None
-        body = file.read(min(size, 16)) if name == b"fmt " else b""
-        if name == b"fmt ":
-            known = int.from_bytes(body[:2], "little") in (1, 3, 0xFFFE)
-            align = int.from_bytes(body[12:14], "little") if known else 0
-        file.seek(size + size % 2 - len(body), os.SEEK_CUR)
-    return None
-
-
-def _ogg_length(file):
-    """Granule position of the last page, -1 unless that page ends the stream."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - (1 << 16) - 1024))
-    end = file.read()
-    page = end.rfind(b"OggS")
-    if page < 0 or len(end) < page + 14:
-        return -1
-    granule = int.from_bytes(end[page + 6 : page + 14], "little", signed=True)
-    return granule if end[page + 5] & 4 else -1
 
 
 class _Noise:

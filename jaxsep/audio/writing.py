@@ -24,19 +24,20 @@ class AudioWriter:
       sample_rate: Hz.
       channels: number of channels.
       format: one of ``OUTPUT_FORMATS``.
-      frames: samples expected, to choose between WAV and RF64.
+      frames: samples expected, to choose between WAV and RF64; None when unknown, which takes RF64 and, if
+        it was not needed, turns it into WAV at the end.
 
     Raises:
       UserError: the format cannot hold this rate or these channels, or the folder not the file.
     """
 
-    def __init__(self, path, sample_rate: int, channels: int, format: str = "wav", frames: int = 0):
+    def __init__(self, path, sample_rate: int, channels: int, format: str = "wav", frames: int | None = 0):
         import soundfile
 
         check_format(format, sample_rate, channels)
         self.path, self.format, self.peak = Path(path), format, 0.0
         self._rate, self._channels = sample_rate, channels
-        self._large = frames * channels * 4 > (1 << 32) - (1 << 16)
+        self._frames, self._large = 0, frames is None or self._exceeds(frames)
         try:
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".jaxsep-", suffix=".part")
             os.close(handle)
@@ -48,17 +49,29 @@ class AudioWriter:
         )
 
     def write(self, block: np.ndarray) -> None:
-        """Append ``(channels, samples)`` float32."""
+        """Append ``(channels, samples)`` float32.
+
+        Raises:
+          UserError: the samples are not finite, or the disk does not take them; nothing is left.
+        """
         if block.shape[1]:
-            self.peak = max(self.peak, float(np.max(np.abs(block))))
+            peak = float(np.max(np.abs(block)))
+            if not np.isfinite(peak):
+                self.discard()
+                where = f"{self._frames / self._rate:.2f} s"
+                raise UserError(f"{show(self.path)}: not written: NaN or infinite samples from {where} on")
+            self.peak = max(self.peak, peak)
         with self._disk_errors():
             self._file.write(block.T)
+        self._frames += block.shape[1]
 
     def finish(self, gain: float = 1.0) -> None:
         """End the file, scaled by ``gain``, in its format, still under a temporary name."""
         with self._disk_errors():
             self._file.close()
-            if self.format != "wav" or gain != 1.0:
+            larger = self._large and not self._exceeds(self._frames)
+            self._large = self._large and not larger
+            if self.format != "wav" or gain != 1.0 or larger:
                 self._convert(gain)
             os.chmod(self._temporary[-1], 0o644)
 
@@ -74,6 +87,10 @@ class AudioWriter:
             self._file.close()
         for name in self._temporary:
             Path(name).unlink(missing_ok=True)
+
+    def _exceeds(self, frames):
+        """Whether that many samples need more than the 4 GiB of a WAV file."""
+        return frames * self._channels * 4 > (1 << 32) - (1 << 16)
 
     def _convert(self, gain):
         import soundfile

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsep.audio import read_audio, read_stream
+from jaxsep.audio import read_audio
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 
@@ -157,7 +157,7 @@ def _read_track(track, sample_rate, channels, min_seconds):
 
 def _read(file, stream, sample_rate):
     """Decode a file, or one of its streams."""
-    return read_audio(file, sample_rate) if stream is None else read_stream(file, stream, sample_rate)
+    return read_audio(file, sample_rate, stream=stream)
 
 
 def _channels(signal, audio, channels):
