@@ -6,6 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+#: Most channels or sources that a function takes.
+_MOST = 64
+#: So many of them are taken of however few samples.
+_FEW = 8
+
 
 def as_float(name: str, value, dtype=jnp.float32) -> jax.Array:
     """Return ``value`` as a jax array of ``dtype``; refuse what is not floating-point."""
@@ -41,6 +46,17 @@ def at_least_ndim(name: str, x, ndim: int, axes: str) -> None:
         raise ValueError(f"{name}.shape={x.shape}: expected {axes}")
     if 0 in x.shape[-ndim:]:
         raise ValueError(f"{name}.shape={x.shape}: the array is empty")
+
+
+def samples_last(name: str, shape: tuple[int, ...], what: str = "channels") -> None:
+    """Refuse a shape whose last two axes, ``what`` and samples, seem to be exchanged."""
+    count, samples = shape[-2:]
+    if count > max(samples, _FEW) or count > _MOST:
+        reason = f"more than the {samples} samples" if count > samples else f"at most {_MOST} are taken"
+        raise ValueError(
+            f"{name}.shape={shape}: {count} {what}, {reason}; samples come last: transpose an array of "
+            f"(samples, {what}), as soundfile reads it, by {name}.T"
+        )
 
 
 def _check_x64(name: str, dtype) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxsep._checks import samples_last
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
 from jaxsep.errors import UserError
@@ -107,14 +108,16 @@ class Separator:
           ``residual``.
 
         Raises:
-          ValueError: integers, another shape, an empty array, NaN or infinity, or a rate that is
-            not positive.
+          ValueError: integers, another shape, more channels than samples, an empty array, NaN or
+            infinity, or a rate that is not positive.
         """
         x = np.asarray(waveform)
         if not np.issubdtype(x.dtype, np.floating):
             raise ValueError(f"waveform.dtype={x.dtype}: expected floats; divide integers by full scale")
         if x.ndim not in (1, 2) or 0 in x.shape:
             raise ValueError(f"waveform.shape={x.shape}: expected (samples,) or (channels, samples)")
+        if x.ndim == 2:
+            samples_last("waveform", x.shape)
         if not np.isfinite(x).all():
             raise ValueError("waveform: holds NaN or infinity; replace them first")
         if not sample_rate > 0:

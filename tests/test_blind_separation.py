@@ -261,8 +261,9 @@ def test_rooms_in_a_batch_are_rooms_one_by_one(rng, method):
 @pytest.mark.parametrize("level", [1e-12, 1e12])
 def test_rooms_at_any_level_stay_finite(method, level):
     x = (level * room(2, 8000).sum(axis=0)).astype(np.float32)
-    silent = np.stack([x[0], 0 * x[0]])
-    for mixture in (x, silent, 0 * x, np.stack([x[0], x[0]])):
+    silent, alike = np.stack([x[0], 0 * x[0]]), np.stack([x[0], x[0]])
+    made_up = np.stack([x[0], x[1], x[0] - x[1], x[0]])
+    for mixture in (x, silent, 0 * x, alike, np.float32([[1], [0.3]]) * alike, made_up):
         assert np.isfinite(method(mixture, n_iter=5, n_fft=256, hop_length=64)).all()
     with pytest.raises(ValueError, match="at least two channels"):
         method(x[:1])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
 from jaxsep._rows import each_problem
 from jaxsep.spectral import istft, stft
 
@@ -29,6 +29,7 @@ def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Call
     """
     x = as_float("x", x)
     at_least_ndim("x", x, 2, "(..., channels, samples)")
+    samples_last("x", x.shape)
     channels, samples = x.shape[-2:]
     if channels < 2:
         raise ValueError(f"x.shape={x.shape}: expected at least two channels")

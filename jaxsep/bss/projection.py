@@ -12,6 +12,9 @@ from functools import reduce
 import jax
 import jax.numpy as jnp
 
+#: Share of a channel's level below which what is left of it is taken for rounding.
+_ROUNDING = 3e-6
+
 
 def products(x: jax.Array) -> jax.Array:
     """``(channels, bins, frames)`` complex -> ``(channels ** 2, bins, frames)`` real.
@@ -52,7 +55,8 @@ def orthogonalize(x: jax.Array) -> tuple[jax.Array, jax.Array]:
       x: ``(channels, bins, frames)`` complex.
 
     Returns:
-      z: ``(channels, bins, frames)`` of unit power and uncorrelated over frames.
+      z: ``(channels, bins, frames)`` of unit power and uncorrelated over frames; 0 in a bin where a channel
+        is made up of those before it.
       back: ``(channels, channels, bins)`` lower triangular, ``x = back @ z`` in each bin.
     """
     z: list = []
@@ -64,7 +68,10 @@ def orthogonalize(x: jax.Array) -> tuple[jax.Array, jax.Array]:
             rest = rest - shared[:, None] * z[j]
             row[j] = row[j] + shared
         level = jnp.sqrt(jnp.mean(power_of(rest), axis=-1))
-        level = jnp.where(level > 0, level, 1.0)
+        # What is left of a channel that the others make up is rounding: a direction without a source.
+        heard = level > _ROUNDING * jnp.sqrt(jnp.mean(power_of(x[i]), axis=-1))
+        rest = jnp.where(heard[:, None], rest, 0.0)
+        level = jnp.where(heard, level, 1.0)
         row[i] = level.astype(x.dtype)
         z.append(rest / level[:, None])
         rows.append(jnp.stack(row))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
 from jaxsep.bss.result import ICAResult
 
 #: Samples looked at together: what stays in a CPU core's cache.
@@ -170,6 +170,7 @@ def check_mixtures(x, n_components: int | None) -> tuple[jax.Array, int]:
     """Return the mixtures as float32 and the number of sources; refuse what cannot be."""
     x = as_float("x", x)
     at_least_ndim("x", x, 2, "(..., channels, samples)")
+    samples_last("x", x.shape)
     channels, samples = x.shape[-2:]
     n = channels if n_components is None else at_least("n_components", n_components, 1)
     if n > channels:

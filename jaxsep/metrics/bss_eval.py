@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
 from jaxsep._rows import each_problem
 from jaxsep.metrics.distortion import Energies, correlations, cut, fit_filters, part_energies
 
@@ -128,6 +128,7 @@ def _bss_eval(reference, estimate, core, images, filter_length, permute, window,
             reference = as_float("reference", reference, dtype)
             estimate = as_float("estimate", estimate, dtype)
         at_least_ndim("reference", reference, core, axes)
+        samples_last("reference", reference.shape, "sources" if core == 2 else "channels")
         if reference.shape != estimate.shape:
             raise ValueError(f"estimate.shape={estimate.shape}: expected reference.shape={reference.shape}")
         if permute and reference.shape[-core] > _MOST_TO_PERMUTE:

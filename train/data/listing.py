@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import hashlib
 import os
+import posixpath
 import re
+import sys
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
-from jaxsep.audio import AUDIO_SUFFIXES
+from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
 from train.data.bank import Track
 
 Part = Literal["train", "valid"]
-#: What the ``split`` column of a manifest calls each part.
-SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev")}
+#: What the ``split`` column of a manifest may call each part.
+_PARTS = {
+    "train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid",
+    "dev": "valid", "test": "test",
+}  # fmt: skip
 #: Share of the recordings that validate where nothing says which.
 _VALID_SHARE = 0.08
 
@@ -35,26 +42,89 @@ def data_folder(pattern: str, option: str) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, tuple[str, str]]:
-    """``{path: (recording, split)}`` of a folder's manifest; empty without one."""
+    """``{path: (recording, part)}`` of a folder's ``manifest.csv``; empty without one.
+
+    Parts are ``"train"``, ``"valid"`` and ``"test"``, by whatever usual name. Paths are compared as
+    :func:`plain_name` has them.
+
+    Raises:
+      UserError: a column is missing, a split has another name, a recording is in two parts, or none of the
+        files that are listed is there.
+    """
     path = folder / "manifest.csv"
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"path", "split"} <= rows[0].keys():
         raise UserError(f"{path}: expected a table with the columns path, split and source_id")
-    return {row["path"]: (row.get("source_id") or row["path"], row["split"]) for row in rows}
+    listed: dict[str, tuple[str, str]] = {}
+    part_of_recording: dict[str, tuple[str, int]] = {}
+    for line, row in enumerate(rows, 2):
+        recording, part = (
+            row.get("source_id") or row["path"],
+            _PARTS.get((row["split"] or "").strip().lower()),
+        )
+        if part is None:
+            raise UserError(
+                f"{path}: line {line}: split={row['split']!r}: expected one of {', '.join(_PARTS)}"
+            )
+        other, at = part_of_recording.setdefault(recording, (part, line))
+        if other != part:
+            raise UserError(
+                f"{path}: the recording {recording} is in two splits: {other} (line {at}) and {part} (line "
+                f"{line}); what is heard in training validates nothing"
+            )
+        listed[plain_name(row["path"])] = (recording, part)
+    there = {plain_name(p.relative_to(folder).as_posix()) for p in audio_files(folder)}
+    absent = [name for name in listed if name not in there]
+    if len(absent) == len(listed):
+        raise UserError(f"{path}: none of its {len(listed)} files is in this folder, the first {absent[0]}")
+    if absent:
+        print(
+            f"{path}: {len(absent)} of {len(listed)} files are not there, the first {absent[0]}",
+            file=sys.stderr,
+        )
+    return listed
 
 
-def audio_files(folder: Path) -> list[Path]:
-    """Every audio file below a folder, by name."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+def plain_name(path: str) -> str:
+    """A path below a folder, however a table writes it.
+
+    Example:
+      >>> plain_name(".\\\\dog\\\\bark.wav")
+      'dog/bark.wav'
+    """
+    return posixpath.normpath(unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
+
+
+def listed_as(manifest: dict[str, tuple[str, str]], folder: Path, name: str) -> tuple[str, str]:
+    """Recording and part of a file; a manifest that does not list it is refused."""
+    try:
+        return manifest[plain_name(name)]
+    except KeyError:
+        raise UserError(
+            f"{folder / name}: not listed in manifest.csv, so it belongs to no split; add it there with its "
+            "split and recording, or move it away"
+        ) from None
 
 
 def matching_files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """The audio files below a folder that any of the patterns matches, by name."""
-    found = {p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}
-    return sorted(p for p in found if p.suffix.lower() in AUDIO_SUFFIXES)
+    """The audio files below a folder that any of the patterns matches, by name; ``**`` is any folders."""
+    wanted = [pattern.split("/") for pattern in patterns]
+    return [
+        path
+        for path in audio_files(folder)
+        if any(_matches(path.relative_to(folder).parts, pattern) for pattern in wanted)
+    ]
+
+
+def _matches(parts, pattern):
+    if not pattern or not parts:
+        return not parts and set(pattern) <= {"**"}
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def recording_of(pattern: str, path: Path) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, read_audio
+from jaxsep.audio import AudioReader, audio_files, read_audio
 from jaxsep.errors import UserError
-from train.data.listing import read_manifest
+from train.data.listing import plain_name, read_manifest
 from train.data.silence import silent_frames
 
 _RATE, _MAX_SILENCE = 8000, 0.3
@@ -97,10 +97,12 @@ def audit(folder: Path) -> tuple[list[Audited], list[str]]:
         raise UserError(f"{folder}: there is no such folder")
     manifest = read_manifest(folder)
     files, skipped = [], []
-    for path in sorted(p for p in folder.glob("*/**/*") if p.suffix.lower() in AUDIO_SUFFIXES):
+    for path in audio_files(folder):
         name = path.relative_to(folder).as_posix()
+        if "/" not in name:  # of no class
+            continue
         try:
-            files.append(_listen(path, name, manifest.get(name, (name, ""))[0]))
+            files.append(_listen(path, name, manifest.get(plain_name(name), (name, ""))[0]))
         except (UserError, ValueError) as error:
             skipped.append(f"{name}: {error}")
     if not files:

@@ -9,7 +9,7 @@ from jaxsep.errors import UserError
 from jaxsep.parts import Generator, check_ranges, find, ranged, register
 from train.data import generators as generators
 from train.data.bank import Bank, Signal, Track
-from train.data.listing import SPLITS, data_folder, matching_files, part_of, read_manifest, recording_of
+from train.data.listing import data_folder, listed_as, matching_files, part_of, read_manifest, recording_of
 from train.data.mixtures import Mixtures
 from train.data.recipes.recipe import Examples, Recordings
 
@@ -106,8 +106,10 @@ class ClassFolders:
             clips = []
             for path in matching_files(folder, self.files.get(source, (f"{source}/**/*",))):
                 name = path.relative_to(folder).as_posix()
-                recording, split = manifest.get(name, (recording_of(data.recording, path), None))
-                if split is None or split in SPLITS[part]:
+                recording, belongs = recording_of(data.recording, path), part
+                if manifest:
+                    recording, belongs = listed_as(manifest, folder, name)
+                if belongs == part:
                     name = f"{folder.name}/{name}" if extra else name
                     clips.append(Track(name, ((Signal(str(path)),),), source, recording, extra))
             tracks += clips if manifest or extra else part_of(clips, part, data.train == data.valid)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
 from jaxsep.parts import register
 from train.data.bank import Signal, Track
-from train.data.listing import SPLITS, audio_files, matching_files, part_of, read_manifest
+from train.data.listing import listed_as, matching_files, part_of, read_manifest
 from train.data.recipes.songs import Songs
 
 
@@ -34,10 +35,12 @@ class SongFolders(Songs):
         for song in sorted({p.parent for p in audio_files(folder)}):
             parts = [matching_files(song, self.files[source]) for source in sources]
             name = song.relative_to(folder).as_posix()
-            recording, split = name.split("/")[0], None
-            if all(parts):
-                recording, split = manifest.get(f"{name}/{parts[0][0].name}", (recording, split))
-            if all(parts) and (split is None or split in SPLITS[part]):
+            if not all(parts):
+                continue
+            recording, belongs = name.split("/")[0], part
+            if manifest:
+                recording, belongs = listed_as(manifest, folder, f"{name}/{parts[0][0].name}")
+            if belongs == part:
                 signals = tuple(tuple(Signal(str(p)) for p in files) for files in parts)
                 tracks.append(Track(name, signals, recording=recording))
         return tracks if manifest else part_of(tracks, part, data.train == data.valid)

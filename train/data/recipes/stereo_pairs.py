@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
 from jaxsep.parts import register
 from train.data.bank import Signal, Track
-from train.data.listing import audio_files, recording_of
+from train.data.listing import recording_of
 from train.data.recipes.songs import Songs
 
 
