@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
 import warnings
@@ -14,6 +16,9 @@ from jaxsep.parts import load_plugin, missing_part
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status (0 done, 2 something the user can mend)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot print ends no batch
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     if options.device:
         os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(options.device, options.device)
@@ -21,13 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for plugin in getattr(options, "plugin", []):
             load_plugin(plugin)
-        return options.run()(options)
+        status = options.run()(options)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         hint = "; --plugin FILE_OR_MODULE imports it" if missing_part(error) else ""
         print(f"jaxsep: {for_command(error)}{hint}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # nobody reads on; Python would say so once more at its end
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         print("jaxsep: interrupted; no unfinished file is left under a final name", file=sys.stderr)
@@ -75,7 +83,7 @@ def _add_separate(commands):
     separate.add_argument(
         "--strict", action="store_true", help="refuse files that are cut off, instead of warning"
     )
-    separate.add_argument("--sanitize", action="store_true", help="replace NaN and infinite samples by zero")
+    _add_sanitize(separate)
 
 
 def _add_ica(commands):
@@ -90,16 +98,24 @@ def _add_ica(commands):
         choices=("fastica", "infomax", "fobi", "auxiva", "ilrma"),
         help="fastica, infomax, fobi: without echo; auxiva, ilrma: in rooms (default: fastica)",
     )
-    ica.add_argument("--sources", type=int, help="sources to look for (default: one a microphone)")
+    ica.add_argument("--sources", type=_whole(1, 64), help="sources to look for (default: one a microphone)")
     ica.add_argument(
-        "--reference", type=int, default=1, help="microphone whose level the sources get (default: 1)"
+        "--reference",
+        type=_whole(1, 64),
+        default=1,
+        help="microphone whose level the sources get (default: 1)",
     )
-    ica.add_argument("--iterations", type=int, default=50, help="of auxiva and ilrma (default: 50)")
+    ica.add_argument(
+        "--iterations", type=_whole(1, 100000), default=50, help="of auxiva and ilrma (default: 50)"
+    )
     ica.add_argument("--trim", action="store_true", help="cut files of different lengths to the shortest")
-    ica.add_argument("--resample", type=int, metavar="HZ", help="resample files of different rates")
+    ica.add_argument(
+        "--resample", type=_whole(1000, 768000), metavar="HZ", help="resample files of different rates"
+    )
     ica.add_argument(
         "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
     )
+    _add_sanitize(ica)
     ica.add_argument("--figure", action="store_true", help="draw spectrograms too")
     ica.add_argument("--diagnostics", action="store_true", help="print what mixing did to the sources")
 
@@ -118,10 +134,13 @@ def _add_evaluate(commands):
         help="instead of ESTIMATES: mixture (do nothing), the oracles ibm, irm, wiener, psm, or hpss, repet",
     )
     evaluate.add_argument(
-        "--window", type=float, metavar="SECONDS", help="score images in frames and take medians, as museval"
+        "--window",
+        type=_SECONDS,
+        metavar="SECONDS",
+        help="score images in frames and take medians, as museval",
     )
     evaluate.add_argument(
-        "--hop", type=float, metavar="SECONDS", help="between the frames' starts (default: --window)"
+        "--hop", type=_SECONDS, metavar="SECONDS", help="between the frames' starts (default: --window)"
     )
     evaluate.add_argument(
         "--judge",
@@ -135,15 +154,20 @@ def _add_evaluate(commands):
         default="",
         help="score apart where STEM has a pitch, by librosa",
     )
+    _add_sanitize(evaluate)
     evaluate.add_argument("--json", metavar="FILE", help="write every score to FILE")
     evaluate.add_argument("--csv", metavar="FILE", help="write a row for each stem of each track to FILE")
     evaluate.add_argument("--html", metavar="FILE", help="write a page to hear, see and read")
-    evaluate.add_argument("--html-tracks", type=int, default=5, help="tracks on the page (default: 5)")
-    evaluate.add_argument("--html-seconds", type=float, default=15, help="of each of them (default: 15)")
+    evaluate.add_argument(
+        "--html-tracks", type=_whole(0, 1000), default=5, help="tracks on the page (default: 5)"
+    )
+    evaluate.add_argument("--html-seconds", type=_SECONDS, default=15, help="of each of them (default: 15)")
     evaluate.add_argument(
         "--resume", action="store_true", help="keep the scores in --json FILE whose files are as they were"
     )
-    evaluate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tracks scored at once")
+    evaluate.add_argument(
+        "--jobs", type=_whole(1, 1024), default=os.cpu_count() or 1, help="tracks scored at once"
+    )
 
 
 def _add_import(commands):
@@ -174,14 +198,43 @@ def _add_plugin(command):
     )
 
 
+def _add_sanitize(command):
+    command.add_argument("--sanitize", action="store_true", help="replace NaN and infinite samples by zero")
+
+
 def _add_wiener(command):
     command.add_argument(
         "--wiener",
-        type=int,
+        type=_whole(0, 100),
         default=0,
         metavar="N",
         help="filter the model's stems by N iterations of the multichannel Wiener filter (default: 0)",
     )
+
+
+def _number(kind, least, most, above=False):
+    """A type for argparse: a number from ``least`` (or above it) to ``most``."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (least < value <= most if above else least <= value <= most):
+            what = "a whole number" if kind is int else "a number"
+            start = f"above {least}, at most" if above else f"from {least} to"
+            raise argparse.ArgumentTypeError(f"{text}: expected {what} {start} {most}")
+        return value
+
+    return parse
+
+
+def _whole(least, most):
+    return _number(int, least, most)
+
+
+#: Seconds: above 0, a day at most.
+_SECONDS = _number(float, 0, 86400, above=True)
 
 
 def _command(commands, name, text, run):
@@ -190,7 +243,9 @@ def _command(commands, name, text, run):
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
     command.set_defaults(run=run)
-    command.add_argument("--seed", type=int, default=0, help="seed of whatever is random (default: 0)")
+    command.add_argument(
+        "--seed", type=_whole(0, 2**32 - 1), default=0, help="seed of whatever is random (default: 0)"
+    )
     command.add_argument(
         "--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: JAX's choice)"
     )

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+from jaxsep.errors import UserError
+
+
+def check_writable(path) -> None:
+    """Refuse, before the work for it is done, a file that could not be written.
+
+    Raises:
+      UserError: its folder is missing or locked, or it is a folder itself.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".part")
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from error
 
 
 def write_atomically(path, data: bytes) -> None:

@@ -40,7 +40,8 @@ def claimed_folder(root: Path, path) -> Iterator[Path]:
     A folder that holds another input's stems, or anything without saying whose it is, is left
     alone and a number is added to the name.
     """
-    track, owner = Path(path).stem or "track", os.fsdecode(os.path.abspath(path))
+    track = "stdin" if os.fspath(path) == "-" else Path(path).stem or "track"
+    owner = os.fsdecode(os.path.abspath(path))
     for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
         folder = root / name
         _inside(root, folder)
@@ -52,9 +53,10 @@ def claimed_folder(root: Path, path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if [p.name for p in folder.iterdir()] == [SOURCE]:
-            (folder / SOURCE).unlink()
-            folder.rmdir()
+        with contextlib.suppress(OSError):
+            if [p.name for p in folder.iterdir()] == [SOURCE]:
+                (folder / SOURCE).unlink()
+                folder.rmdir()
 
 
 def _claim(folder, owner):

@@ -13,7 +13,7 @@ from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
 from jaxsep.errors import UserError
 from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
-from jaxsep.files import write_atomically
+from jaxsep.files import check_writable, write_atomically
 from jaxsep.hub import find_model, read_info
 from jaxsep.separator import Separator
 
@@ -25,11 +25,12 @@ _EVERY = 5.0
 
 def evaluate(options) -> int:
     """Score ``TRACK/STEM.*`` of one folder against another's, or against what a model makes of them."""
+    for path in (options.json, options.csv, options.html):
+        if path:
+            check_writable(path)
     estimates, name = _estimates(options)
     if options.resume and not options.json:
         raise UserError("--resume: takes up the scores in --json FILE; give that too")
-    if options.window is not None and options.window <= 0 or options.hop is not None and options.hop <= 0:
-        raise UserError(f"--window {options.window} --hop {options.hop}: expected seconds above 0")
     if options.judge != "jaxsep" and options.window is not None:
         raise UserError(f"--judge {options.judge}: scores whole tracks; leave out --window")
     if options.hop is not None and options.window is None:
@@ -52,6 +53,7 @@ def evaluate(options) -> int:
         hop=options.hop,
         judge=options.judge,
         voiced=options.voiced,
+        sanitize=options.sanitize,
         known=_known(options.json) if options.resume else None,
         progress=progress,
     )
@@ -60,7 +62,7 @@ def evaluate(options) -> int:
     if options.json:
         _write_json(options.json, result)
     if options.csv:
-        write_atomically(Path(options.csv), _csv(result).encode())
+        write_atomically(Path(options.csv), _csv(result).encode("utf-8", "surrogateescape"))
     if options.html:
         write_page(options, estimates, name, result)
     if not options.quiet:
@@ -124,14 +126,14 @@ def _print(result, verbose):
     print(f"{'':24}" + "".join(f"{_HEADS.get(name, name):>9}" for name in figures))
     for track, stems in result.tracks.items() if verbose else ():
         for stem, scores in stems.items():
-            print(f"{track + '/' + stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
+            print(f"{show(track + '/' + stem):24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
     how = (
         "median over {} tracks of the median over frames"
         if "isr" in figures
         else ("mean over {} tracks, weighted by length")
     )
     for stem, scores in result.summary().items():
-        print(f"{stem:24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
+        print(f"{show(stem):24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
         silent = [f"{scores[k]} {k}" for k in ("silent references", "silent estimates") if scores[k]]
         note = f"; left out: {', '.join(silent)}" if silent else ""
         print(f"  {how.format(scores['tracks'])}, dB{note}")

@@ -11,7 +11,9 @@ from jaxsep.outputs import claimed_folder, note_source, output_folder
 
 def ica(options) -> int:
     """Separate the channels of the files blindly; write ``ica/TRACK/source1.wav`` and so on."""
-    x, rate = read_microphones(options.files, trim=options.trim, resample=options.resample)
+    x, rate = read_microphones(
+        options.files, trim=options.trim, resample=options.resample, sanitize=options.sanitize
+    )
     check_format(options.format, rate, 1)
     sources, status = _separate(x, options)
     root = output_folder(options.out, "ica")
@@ -39,13 +41,14 @@ def _write(sources, rate, folder, format):
             writer.discard()
 
 
-def read_microphones(files, *, trim: bool = False, resample: int | None = None):
+def read_microphones(files, *, trim: bool = False, resample: int | None = None, sanitize: bool = False):
     """Return ``(microphones, samples)`` float32 and Hz of one multi-channel or several mono files.
 
     Args:
       files: paths.
       trim: cut all to the shortest, instead of refusing different lengths.
       resample: Hz to resample all to, instead of refusing different rates.
+      sanitize: replace NaN and infinite samples by zero.
 
     Raises:
       UserError: files that do not fit together, or a single channel in all.
@@ -55,7 +58,7 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None):
         reader = AudioReader(path)
         rates.append(reader.sample_rate)
         reader.close()
-        audio.append(read_audio(path))
+        audio.append(read_audio(path, sanitize=sanitize))
     if resample is not None:
         audio = [_resampled(a, rate, resample) for a, rate in zip(audio, rates, strict=True)]
         rates = [resample]
@@ -67,8 +70,6 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None):
     x = np.concatenate([a[:, : min(lengths)] for a in audio])
     if len(x) < 2:
         raise UserError(f"{_list(files)}: one microphone; blind separation needs at least two")
-    if not np.isfinite(x).all():
-        raise UserError(f"{_list(files)}: NaN or infinite samples")
     return x, rates[0]
 
 

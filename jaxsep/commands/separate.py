@@ -8,7 +8,7 @@ import time
 import warnings
 from pathlib import Path
 
-from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, AudioWriter, check_format, show, write_together
+from jaxsep.audio import AudioReader, AudioWriter, audio_files, check_format, show, write_together
 from jaxsep.errors import AudioWarning, UserError, for_command
 from jaxsep.outputs import claimed_folder, make_folder, note_source, output_folder
 from jaxsep.separator import Separator
@@ -36,9 +36,10 @@ def separate(options) -> int:
                     strict=options.strict,
                     sanitize=options.sanitize,
                 )
-        except UserError as error:
+        except (UserError, OSError, ValueError, MemoryError) as error:
             failed += 1
-            print(f"jaxsep: {for_command(error)}", file=sys.stderr)
+            reason = for_command(error) if isinstance(error, UserError) else f"{show(path)}: {_reason(error)}"
+            print(f"jaxsep: {reason}", file=sys.stderr)
             continue
         if not options.quiet:
             note = f", all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
@@ -92,6 +93,12 @@ def separate_file(
     return samples / rate, gain
 
 
+def _reason(error):
+    """What a system's error says, in one line, the file that it is about aside."""
+    said = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+    return f"could not be separated ({said or type(error).__name__})"
+
+
 def _chosen(text, sources):
     if not text:
         return sources
@@ -108,9 +115,11 @@ def _files(arguments):
         if not os.path.isdir(argument):
             yield argument
             continue
-        found = sorted(
-            str(p) for p in Path(argument).iterdir() if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()
-        )
+        try:
+            found = [str(path) for path in audio_files(argument, deep=False)]
+        except UserError as error:
+            yield error
+            continue
         if found:
             yield from found
         else:

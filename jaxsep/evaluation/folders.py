@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio import AUDIO_SUFFIXES, AudioReader, read_audio, show
-from jaxsep.errors import UserError
+from jaxsep.audio import AudioReader, audio_files, read_audio, show
+from jaxsep.errors import UserError, for_command
 from jaxsep.evaluation.estimators import Estimator
 from jaxsep.evaluation.track import (
     FIGURES,
@@ -54,6 +55,7 @@ def evaluate_folders(
     hop: float | None = None,
     judge: Judge = "jaxsep",
     voiced: str = "",
+    sanitize: bool = False,
     known: Evaluation | None = None,
     progress: Callable[[Evaluation], None] = lambda _: None,
 ) -> Evaluation:
@@ -69,6 +71,7 @@ def evaluate_folders(
       judge: whose BSS Eval scores whole tracks; see :func:`score_track`.
       voiced: a stem: samples where its reference has a pitch are also scored apart from the others; see
         :func:`jaxsep.evaluation.voiced.voiced_samples`.
+      sanitize: replace NaN and infinite samples by zero, instead of leaving their track out.
       known: scores from before: tracks whose files have not changed since are taken from there.
       progress: called with what there is after each track.
 
@@ -85,11 +88,14 @@ def evaluate_folders(
 
     def score(track):
         files = [*wanted[track].values(), *found.get(track, {}).values()]
-        digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge, voiced)
+        try:
+            digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge, voiced, sanitize)
+        except OSError as error:
+            return "", {}, [f"{show(error.filename)}: cannot be read ({error.strerror})"]
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]
-        return digest, *_score_files(track, wanted[track], given, window, hop, judge, voiced)
+        return digest, *_score_files(track, wanted[track], given, window, hop, judge, voiced, sanitize)
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         running = {pool.submit(score, track): track for track in wanted}
@@ -117,22 +123,22 @@ def find_tracks(folder) -> dict[str, dict[str, Path]]:
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: there is no such folder")
     tracks: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.glob("*/*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
+    for path in audio_files(folder):
+        if len(path.relative_to(folder).parts) == 2:
             tracks.setdefault(path.parent.name, {})[path.stem] = path
     if not tracks:
         raise UserError(f"{show(folder)}: holds no TRACK/STEM audio files")
     return tracks
 
 
-def read_track(stems: dict[str, Path]) -> tuple[int, dict[str, np.ndarray]]:
+def read_track(stems: dict[str, Path], sanitize: bool = False) -> tuple[int, dict[str, np.ndarray]]:
     """Read the files of a track: Hz, and ``{stem: (channels, samples)}`` float32, all of one shape."""
     rates, audio = set(), {}
     for stem, path in stems.items():
         reader = AudioReader(path)
         rates.add(reader.sample_rate)
         reader.close()
-        audio[stem] = read_audio(path)
+        audio[stem] = read_audio(path, sanitize=sanitize)
     if len(rates) > 1 or len({a.shape for a in audio.values()}) > 1:
         paths = list(stems.values())
         names = ", ".join(p.name for p in paths)
@@ -140,26 +146,27 @@ def read_track(stems: dict[str, Path]) -> tuple[int, dict[str, np.ndarray]]:
     return rates.pop(), audio
 
 
-def _score_files(track, files, given, window, hop, judge, voiced):
+def _score_files(track, files, given, window, hop, judge, voiced, sanitize):
     """Scores of one track, and a line for each thing that is wrong with it."""
     try:
-        rate, references = read_track(files)
+        rate, references = read_track(files, sanitize)
         if callable(given):
             estimate_rate, estimates = rate, given(references, rate)
         else:
-            estimate_rate, estimates = read_track({s: given[s] for s in files if s in given} or given)
+            there = {s: given[s] for s in files if s in given} or given
+            estimate_rate, estimates = read_track(there, sanitize)
         where = _voiced(references, voiced, rate) if voiced else None
-    except (UserError, ValueError) as error:
-        return {}, [f"{track}: {error}"]
+    except (UserError, ValueError, OSError) as error:
+        return {}, [f"{show(track)}: {for_command(error) if isinstance(error, UserError) else error}"]
     stems = [s for s in references if s in estimates]
-    lines = [f"{track}: no estimate of {s}" for s in references if s not in estimates]
+    lines = [f"{show(track)}: no estimate of {show(s)}" for s in references if s not in estimates]
     if not stems:
         return {}, lines
     shape, estimate_shape = (next(iter(x.values())).shape for x in (references, estimates))
     if (rate, shape) != (estimate_rate, estimate_shape):
         return {}, [
             *lines,
-            f"{track}: references have {rate} Hz, (channels, samples) {shape}, estimates "
+            f"{show(track)}: references have {rate} Hz, (channels, samples) {shape}, estimates "
             f"{estimate_rate} Hz, {estimate_shape}; they must be equal",
         ]
     frames = None
@@ -183,5 +190,6 @@ def _digest(paths, *settings):
     digest = hashlib.sha256(repr(settings).encode())
     for path in paths:
         stat = path.stat()
-        digest.update(f"|{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        name = os.fsencode(f"{path.parent.name}/{path.name}")
+        digest.update(b"|%b %d %d" % (name, stat.st_size, stat.st_mtime_ns))
     return digest.hexdigest()[:16]

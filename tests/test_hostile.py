@@ -1,0 +1,194 @@
+"""The command line under hostile conditions: one bad file, name or place never takes the rest along."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+import jaxsep.commands.evaluate
+import jaxsep.commands.separate
+from jaxsep.cli import main
+from jaxsep.codecs import STFT, Codec
+from jaxsep.hub import save_model
+from jaxsep.networks import LSTMMask
+from jaxsep.system import System, SystemConfig
+
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    codec = Codec(STFT(n_fft=256, hop_length=64))
+    network = LSTMMask(layers=1, width=4)
+    system = System(
+        SystemConfig(sample_rate=RATE, codec=codec, network=network, segment_seconds=1.0, overlap_seconds=0.2)
+    )
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", system, system.init(jax.random.key(0)))
+
+
+@pytest.fixture
+def tone(tmp_path):
+    """Make a file of noise."""
+
+    def make(name, folder="in"):
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        x = np.random.default_rng(0).standard_normal(4000) / 5
+        soundfile.write(os.fsencode(path), x, RATE, format="WAV")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def references(tone, tmp_path):
+    for track in ("one", "two"):
+        for stem in ("vocals", "accompaniment"):
+            tone(f"{track}/{stem}.wav", "references")
+    return tmp_path / "references"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "evaluate R --baseline irm --window nan",
+        "evaluate R --baseline irm --window 0",
+        "evaluate R --baseline irm --window 1 --hop inf",
+        "evaluate R --baseline irm --jobs 0",
+        "evaluate R --baseline irm --html-seconds nan",
+        "evaluate R --baseline irm --html-tracks -1",
+        "evaluate R -m vocals --wiener -1",
+        "ica x.wav --iterations 0",
+        "ica x.wav --resample 2000000000",
+        "ica x.wav --sources 0",
+        "ica x.wav --reference 0",
+        "separate x.wav --seed 1" + 30 * "0",
+        "separate x.wav --seed one",
+    ],
+)
+def test_every_option_has_a_range_and_says_so(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments.split())
+    assert stopped.value.code == 2
+    value = arguments.split()[-1]
+    assert f"{value}: expected a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
+@pytest.mark.parametrize("place", ["missing/scores", "file.wav/scores", "folder"])
+def test_places_for_scores_are_tried_before_the_work(
+    references, tmp_path, option, place, monkeypatch, capsys
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.wav").write_bytes(b"")
+    monkeypatch.setattr(jaxsep.commands.evaluate, "evaluate_folders", lambda *a, **k: pytest.fail("worked"))
+    assert main(["evaluate", str(references), "--baseline", "mixture", option, str(tmp_path / place)]) == 2
+    assert f"{tmp_path / place}: cannot be written (" in capsys.readouterr().err
+
+
+def test_a_track_that_cannot_be_read_loses_no_other_scores(references, tmp_path, capsys):
+    (references / "two" / "vocals.wav").unlink()
+    (references / "two" / "vocals.wav").symlink_to(tmp_path / "nothing.wav")
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", str(references), "--baseline", "irm", "--json", str(scores)]) == 2
+    assert "vocals.wav: cannot be read (No such file" in capsys.readouterr().err
+    assert list(json.loads(scores.read_text())["tracks"]) == ["one"]
+
+
+def test_names_that_are_not_text_are_scored_and_printed(references, tmp_path, capsys):
+    try:
+        os.rename(references / "two", os.fsencode(references) + b"/tw\xff\x1b[2J")
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+    csv = tmp_path / "scores.csv"
+    command = ["evaluate", str(references), "--baseline", "irm", "--csv", str(csv), "-v"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert b"tw\xff" in csv.read_bytes()
+
+
+def test_a_remedy_that_is_named_is_there(references, tmp_path, capsys):
+    x = np.full((4000, 1), 0.1, np.float32)
+    x[7] = np.nan
+    soundfile.write(references / "two" / "vocals.wav", x, RATE, subtype="FLOAT")
+    command = ["evaluate", str(references), "--baseline", "irm"]
+    assert main(command) == 2
+    assert "--sanitize" in capsys.readouterr().err
+    assert main([*command, "--sanitize"]) == 0
+    command = ["ica", str(references / "two" / "vocals.wav"), str(references / "one" / "vocals.wav")]
+    command += ["-o", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "--sanitize" in capsys.readouterr().err
+    assert main([*command, "--sanitize"]) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(28, "No space left"), ValueError("odd")]
+)
+def test_whatever_happens_to_a_file_the_others_are_separated(
+    model, tone, tmp_path, monkeypatch, capsys, error
+):
+    files = [str(tone(name)) for name in ("a.wav", "b.wav", "c.wav")]
+    separate_file = jaxsep.commands.separate.separate_file
+
+    def fails_at_b(separator, path, *arguments, **options):
+        if path.endswith("b.wav"):
+            raise error
+        return separate_file(separator, path, *arguments, **options)
+
+    monkeypatch.setattr(jaxsep.commands.separate, "separate_file", fails_at_b)
+    assert main(["separate", "-m", str(model), "-o", str(tmp_path / "out"), *files]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said == f"jaxsep: {files[1]}: could not be separated ({getattr(error, 'strerror', 0) or error})"
+    assert {p.name for p in (tmp_path / "out" / "tiny").iterdir()} == {"a", "c"}
+
+
+def test_a_folder_that_cannot_be_read_is_named(model, tone, tmp_path, monkeypatch, capsys):
+    path, locked = tone("a.wav"), tmp_path / "locked"
+    locked.mkdir()
+    scan = os.scandir
+
+    def refuses(folder="."):
+        if os.fspath(folder) == str(locked):
+            raise PermissionError(13, "Permission denied", str(locked))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    command = ["separate", "-m", str(model), "-o", str(tmp_path / "out"), str(locked), str(path)]
+    assert main(command) == 2
+    assert f"{locked}: cannot be read (Permission denied)" in capsys.readouterr().err
+    assert (tmp_path / "out" / "tiny" / "a" / "vocals.wav").exists()
+
+
+def run(*arguments, environment=(), **options):
+    command = [sys.executable, "-m", "jaxsep", *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, **dict(environment)}, capture_output=True, **options)
+
+
+def test_a_name_that_the_terminal_cannot_print_ends_no_batch(model, tone, tmp_path):
+    files = tone("\u00e9t\u00e9.wav"), tone("b.wav")
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run("separate", "-m", model, "-o", tmp_path / "out", *files, environment=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\xe9t\xe9.wav ->" in done.stdout
+    assert len(list((tmp_path / "out" / "tiny").glob("*/vocals.wav"))) == 2
+
+
+def test_the_standard_input_is_separated(model, tone, tmp_path):
+    data = tone("a.wav").read_bytes()
+    done = run("separate", "-m", model, "-o", tmp_path / "out", "-", input=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert soundfile.info(tmp_path / "out" / "tiny" / "stdin" / "vocals.wav").frames == 4000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
+def test_a_reader_that_leaves_gets_no_last_words():
+    command = f"{sys.executable} -m jaxsep models --json | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True)
+    assert done.stderr == b""
