@@ -18,6 +18,14 @@ import jax
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 
+#: What a checkpoint's config calls the shapes of its arrays.
+_SHAPES = "shapes"
+
+
+def _shapes(state) -> dict[str, list[int]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path): list(leaf.shape) for path, leaf in leaves}
+
 
 class Checkpoints:
     """The checkpoints of one run folder: saved whole, checked when read.
@@ -46,7 +54,8 @@ class Checkpoints:
         try:
             if step in self._manager.all_steps():  # a damaged one that is being replaced
                 self._manager.delete(step)
-            items = args.Composite(state=args.StandardSave(state), config=args.JsonSave(config))
+            described = args.JsonSave({**config, _SHAPES: _shapes(state)})
+            items = args.Composite(state=args.StandardSave(state), config=described)
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
             self._write_sums(step)
@@ -76,20 +85,54 @@ class Checkpoints:
         return restored["config"]
 
     def state(self, step: int, like) -> Any:
-        """Return the state of ``step``, with shapes, dtypes and placement of ``like``."""
+        """Return the state of ``step``, with shapes, dtypes and placement of ``like``.
+
+        Raises:
+          UserError: its arrays have other names or shapes.
+        """
         args = self._ocp.args
+        saved, wanted = self.config(step)[_SHAPES], _shapes(like)
+        other = [name for name in saved.keys() | wanted.keys() if saved.get(name) != wanted.get(name)]
+        if other:  # found here, for Orbax would leave coroutines behind that nobody awaits
+            name = min(other)
+            raise UserError(
+                f"{self._root / str(step)}: holds the state of another network or optimizer ({len(other)} "
+                f"arrays, the first {name}: {saved.get(name)} there, {wanted.get(name)} wanted); train in "
+                "another folder, from this run's model where its arrays fit",
+                "init-from",
+            )
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
         items = args.Composite(state=args.StandardRestore(abstract))
         return self._manager.restore(step, args=items)["state"]
 
     def newest_whole(self, warn=lambda message: None) -> int | None:
-        """Return the newest undamaged step, telling ``warn`` of each that is passed over."""
+        """Return the newest undamaged step, telling ``warn`` of each that is passed over.
+
+        Those are moved aside, so that they neither count among those that are kept nor are lost; where no
+        step is whole, all stay where they are.
+        """
+        passed: list[int] = []
         for step in reversed(self.steps()):
             damaged = self.damage(step)
             if not damaged:
+                for other in passed:
+                    self.set_aside(other)
                 return step
-            warn(f"checkpoint {step} is damaged ({', '.join(damaged[:3])}); taking the one before")
+            warn(f"checkpoint {step} is damaged ({', '.join(damaged[:3])})")
+            passed.append(step)
         return None
+
+    def set_aside(self, step: int) -> Path:
+        """Move a step's files to ``damaged/`` in the run folder, and return where they are."""
+        places = (
+            self._root.parent / "damaged" / f"{step}{end}" for end in ("", *(f"-{n}" for n in range(2, 99)))
+        )
+        place = next(p for p in places if not p.exists())
+        place.parent.mkdir(exist_ok=True)
+        (self._root / str(step)).rename(place)
+        self._sum_file(step).unlink(missing_ok=True)
+        self._manager.reload()
+        return place
 
     def close(self) -> None:
         """Release what the checkpoint manager holds."""

@@ -247,7 +247,27 @@ def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
     said = capsys.readouterr().err
     assert f"checkpoint {STEPS} is damaged" in said
     assert "resuming at step 8" in said
+    assert (Path(config.out) / "damaged" / str(STEPS)).is_dir()
     assert identical(final_state(config), expected)
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_started_over_unasked(config, capsys):
+    short = dataclasses.replace(config, steps=6)
+    train.run.run(short)
+    out = Path(config.out)
+    sums = sorted((out / "checkpoints" / "sha256").glob("*.json"))
+    for path in sums:
+        path.write_text("{}")
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and "tensorboard" not in p.parts}
+    with pytest.raises(UserError, match=r"none of its 2 checkpoints is whole.*--from-scratch"):
+        train.run.run(short)
+    kept = {p: p.read_bytes() for p in before if p.name not in ("lock", "config.json")}
+    assert all(before[p] == data for p, data in kept.items())
+    assert train.run.run(dataclasses.replace(short, from_scratch=True)) == 0
+    assert "starting over" in capsys.readouterr().err
+    aside = {p.name for p in (out / "damaged").iterdir()}
+    assert aside == {"4", "6", "best of run before 6"}
+    assert Checkpoints(config.out).newest_whole() == 6
 
 
 def test_another_config_is_refused_unless_allowed(config):
@@ -258,6 +278,9 @@ def test_another_config_is_refused_unless_allowed(config):
         train.run.run(other)
     assert (Path(config.out) / "config.json").read_text() == before
     assert train.run.run(dataclasses.replace(other, allow_changes=True)) == 0
+    wider = dataclasses.replace(config.system, network=dataclasses.replace(config.system.network, width=9))
+    with pytest.raises(UserError, match="holds the state of another network"):
+        train.run.run(dataclasses.replace(other, system=wider, allow_changes=True))
     assert changed_fields({"data": {"cache": "a", "remix": 0}}, {"data": {"cache": "b", "remix": 0}}) == []
 
 
@@ -438,8 +461,8 @@ def test_every_config_loads_and_can_be_overridden(path):
     inner = ".network" if hasattr(config.system.network, "network") else ""  # one that holds another
     network = getattr(config.system.network, "network", config.system.network)
     option = next(f for f in ("width", "filters", "layers") if hasattr(network, f))
-    network = load_config(str(path), [f"--system.network{inner}.{option}", "7"]).system.network
-    assert getattr(getattr(network, "network", network), option) in (7, (7,))
+    network = load_config(str(path), [f"--system.network{inner}.{option}", "8"]).system.network
+    assert getattr(getattr(network, "network", network), option) in (8, (8,))
     head = path.read_text().split("\nsystem:")[0]
     for word in ("Source:", "Command:", "Time:", "Score:"):
         assert word in head

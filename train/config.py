@@ -112,6 +112,9 @@ class TrainConfig:
     """Validation recordings whose audio and spectrograms go to TensorBoard."""
     max_bad_steps: int = ranged(10, least=1)
     """Stop after this many steps in a row in which something was not finite."""
+    from_scratch: bool = False
+    """Start over in a run folder none of whose checkpoints is whole; they and the best model are moved to
+    ``damaged/`` in it."""
     allow_changes: bool = False
     """Resume a run although its config or its recordings are others now."""
 
@@ -240,7 +243,15 @@ def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespa
 
 #: Fields that may differ between a run and its continuation.
 _FREE = {"out", "log_every", "valid_every", "save_every", "keep", "examples", "max_bad_steps"}
-_FREE |= {"allow_changes", "data.cache", "data.threads", "data.valid", "data.train", "data.recipe.extra"}
+_FREE |= {
+    "allow_changes",
+    "from_scratch",
+    "data.cache",
+    "data.threads",
+    "data.valid",
+    "data.train",
+    "data.recipe.extra",
+}
 
 
 def changed_fields(before: dict, now: dict, where: str = "") -> list[str]:

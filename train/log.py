@@ -118,12 +118,14 @@ class Log:
                 self._bad, self._last_good = 0, number
                 continue
             self._bad += 1
+            self.say(f"step {number}: loss, gradient or update not finite; it changes nothing")
             if self._bad >= self._config.max_bad_steps:
                 raise UserError(
                     f"{self._out}: loss, gradient or update not finite in steps {self._last_good + 1} "
                     f"to {number}; the last good step is {self._last_good}; recordings of step "
                     f"{number}: {', '.join(sorted(set(tracks))[:8])}; lower "
-                    "optimizer.learning_rate or set optimizer.clip_norm, then start again"
+                    "optimizer.learning_rate or set optimizer.clip_norm, then start again with "
+                    "--allow-changes: it goes on from the last checkpoint, which is finite"
                 )
 
     def _write(self, row):

@@ -85,11 +85,12 @@ def train(runs: Runs, stop: Stop) -> int:
         state, metrics = program.step(state, program.put(batch))
         runs.log(number, metrics, batch)
         _validate_if_due(runs, program, state, number, stop)
-        if number % config.save_every == 0 or number == config.steps or stop:
+        stopping = bool(stop)  # a signal that comes while this saves stops the next step
+        if number % config.save_every == 0 or number == config.steps or stopping:
             save()
         if not runs.alive:
             break
-        if stop:
+        if stopping:
             runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
             return 128 + stop.signal
     checkpoints.close()
@@ -211,6 +212,8 @@ def _open(config, part, log):
 def _start(runs, checkpoints):
     """The state to start from: of the newest whole checkpoint, another model's weights, or fresh."""
     newest = checkpoints.newest_whole(runs.logs[0].say)
+    if newest is None and checkpoints.steps():
+        _start_over(runs, checkpoints)
     if len(runs.configs) > 1:
         return _start_stacked(runs, checkpoints, newest)
     config, log = runs.config, runs.logs[0]
@@ -225,6 +228,22 @@ def _start(runs, checkpoints):
     _resume(runs, 0, saved["config"], saved["notes"])
     log.say(f"resuming at step {newest}")
     return checkpoints.state(newest, state)
+
+
+def _start_over(runs, checkpoints):
+    """Move damaged checkpoints and the models that came of them aside, where that was asked for."""
+    steps = checkpoints.steps()
+    if not runs.config.from_scratch:
+        raise UserError(
+            f"{runs.folder}: none of its {len(steps)} checkpoints is whole; put back a copy of them, give "
+            "another --out, or start over with --from-scratch, which moves them aside"
+        )
+    for step in steps:
+        place = checkpoints.set_aside(step)
+    for out in runs.outs:
+        if (out / "best").exists():
+            (out / "best").rename(place.parent / f"best of {out.name} before {place.name}")
+    runs.logs[0].say(f"starting over; the damaged checkpoints are in {place.parent}")
 
 
 def _resume(runs, i, saved_config, notes):
