@@ -49,7 +49,7 @@ def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes
     )
     for axis, sound, db in zip(axes, sounds, spectra, strict=True):
         image = specshow(db, x_axis="s" if axis is axes[-1] else None, ax=axis, **look)
-        axis.set_title(sound.name, loc="left", fontsize=10)
+        axis.set_title(_literal(sound.name), loc="left", fontsize=10)
         axis.set_ylabel("Hz")
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB", fraction=0.03)
@@ -70,7 +70,7 @@ def plot_waveforms(sounds: list[Sound], sample_rate: int, path=None) -> bytes:
     for axis, sound in zip(axes, sounds, strict=True):
         axis.plot(np.arange(len(sound.audio)) / sample_rate, sound.audio, linewidth=0.6)
         axis.set_ylim(-1.05 * peak, 1.05 * peak)
-        axis.set_title(sound.name, loc="left", fontsize=10)
+        axis.set_title(_literal(sound.name), loc="left", fontsize=10)
     axes[-1].set_xlabel("seconds")
     return _png(figure, path)
 
@@ -89,7 +89,7 @@ def plot_spectra(sounds: list[Sound], sample_rate: int, path=None) -> bytes:
     for sound in sounds:
         spectrum = np.abs(np.fft.rfft(sound.audio * np.hanning(len(sound.audio))))
         db = 20 * np.log10(np.maximum(spectrum / max(spectrum.max(), 1e-30), 1e-6))
-        axis.plot(np.fft.rfftfreq(len(sound.audio), 1 / sample_rate), db, label=sound.name)
+        axis.plot(np.fft.rfftfreq(len(sound.audio), 1 / sample_rate), db, label=_literal(sound.name))
     axis.set(xlabel="Hz", ylabel="dB", ylim=(-100, 3))
     axis.legend()
     return _png(figure, path)
@@ -141,8 +141,8 @@ def plot_scores(scores: dict[str, dict[str, float | None]], label: str, path=Non
     for k, (model, row) in enumerate(scores.items()):
         at = np.arange(len(sources)) + (k - (len(scores) - 1) / 2) * width
         heights = [np.nan if row.get(s) is None else row[s] for s in sources]
-        axis.bar(at, heights, width, label=model)
-    axis.set_xticks(np.arange(len(sources)), sources)
+        axis.bar(at, heights, width, label=_literal(model))
+    axis.set_xticks(np.arange(len(sources)), [_literal(s) for s in sources])
     axis.axhline(0, color="black", linewidth=0.6)
     axis.set_ylabel(label)
     axis.legend(fontsize=8, ncols=3)
@@ -168,8 +168,13 @@ def plot_text(text: str, path=None) -> bytes:
     lines = text.splitlines()
     widest = max(map(len, lines), default=1)
     figure = Figure(figsize=(0.085 * widest + 0.4, 0.17 * len(lines) + 0.4))
-    figure.text(0.2 / figure.get_figwidth(), 0.99, text, family="monospace", fontsize=9, va="top")
+    figure.text(0.2 / figure.get_figwidth(), 0.99, _literal(text), family="monospace", fontsize=9, va="top")
     return _png(figure, path)
+
+
+def _literal(name):
+    """A name as text: between dollars matplotlib would read mathematics."""
+    return name.replace("$", r"\$")
 
 
 def _panels(count, height=1.9):

@@ -136,6 +136,20 @@ def flatten(variables) -> dict[str, Any]:
     return flat
 
 
+def _check_names(data):
+    """Refuse a safetensors header that names an array twice; readers take either."""
+
+    def once(pairs):
+        names = [name for name, _ in pairs]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]} twice")
+        return dict(pairs)
+
+    length = int.from_bytes(data[:8], "little")
+    json.loads(data[8 : 8 + length], object_pairs_hook=once)
+
+
 def _read_weights(path, sha256):
     from safetensors.numpy import load
 
@@ -146,6 +160,7 @@ def _read_weights(path, sha256):
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path}: damaged (its SHA-256 is not the one in config.json); fetch it again")
     try:
+        _check_names(data)
         return _restored(load(data))
     except Exception as error:  # the reader's own class differs between versions
         raise UserError(f"{path}: not a safetensors file ({error})") from error

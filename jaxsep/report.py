@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,13 @@ def listening_page(
         config=f"<details><summary>Config</summary><pre>{html.escape(config)}</pre></details>"
         if config
         else "",
-        scores=json.dumps(scores).replace("</", "<\\/"),
+        scores=_in_html(json.dumps(scores)),
     )
+
+
+def _in_html(text):
+    """JSON that no parser of HTML takes for markup: ``<!--<script>`` would swallow the page."""
+    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _track(track):

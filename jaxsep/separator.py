@@ -67,6 +67,11 @@ class Separator:
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
 
+    def __reduce__(self):
+        """Pickled and copied as its config and variables, without its compiled program."""
+        variables = jax.tree.map(np.asarray, self.variables)
+        return _rebuilt, (self.system.config, variables, self.name, self.windows, self.wiener)
+
     @classmethod
     def from_pretrained(cls, model: str | Path, *, plugins: Iterable[str] = (), **options) -> Separator:
         """Load a model.
@@ -112,7 +117,7 @@ class Separator:
             infinity, or a rate that is not positive.
         """
         x = np.asarray(waveform)
-        if not np.issubdtype(x.dtype, np.floating):
+        if not jax.dtypes.issubdtype(x.dtype, np.floating):  # bfloat16 is none to numpy
             raise ValueError(f"waveform.dtype={x.dtype}: expected floats; divide integers by full scale")
         if x.ndim not in (1, 2) or 0 in x.shape:
             raise ValueError(f"waveform.shape={x.shape}: expected (samples,) or (channels, samples)")
@@ -222,6 +227,10 @@ class Separator:
 def _step(system, wiener, variables, carry, chunk):
     separate = partial(system.separate_channels, variables, wiener=wiener)
     return stream_step(separate, carry, chunk, segment=system.segment)
+
+
+def _rebuilt(config, *arguments):
+    return Separator(System(config), *arguments)
 
 
 class _Queue:

@@ -269,6 +269,13 @@ def test_rooms_at_any_level_stay_finite(method, level):
         method(x[:1])
 
 
+def test_auxiva_has_a_gradient_at_silence():
+    x = jnp.zeros((2, 2000)).at[0, 1000:].set(jax.random.normal(jax.random.key(0), (1000,)))
+    for mixture in (0 * x, x):
+        gradient = jax.grad(lambda x: jnp.sum(bss.auxiva(x, n_iter=2, n_fft=128, hop_length=32)))(mixture)
+        assert np.isfinite(gradient).all()
+
+
 def test_auxiva_is_no_worse_than_pyroomacoustics():
     pra = pytest.importorskip("pyroomacoustics", reason="pyroomacoustics is not installed")
     from jaxsep import istft, stft

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -14,8 +16,11 @@ import jaxsep.commands.evaluate
 import jaxsep.commands.separate
 from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec
-from jaxsep.hub import save_model
+from jaxsep.errors import UserError
+from jaxsep.figures import Sound
+from jaxsep.hub import load_model, save_model
 from jaxsep.networks import LSTMMask
+from jaxsep.report import PageTrack, listening_page
 from jaxsep.system import System, SystemConfig
 
 RATE = 8000
@@ -192,3 +197,29 @@ def test_a_reader_that_leaves_gets_no_last_words():
     command = f"{sys.executable} -m jaxsep models --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True)
     assert done.stderr == b""
+
+
+def test_a_page_takes_no_name_for_markup(tmp_path, rng):
+    name = "<!--<script>&</article>$\\frac$"
+    sounds = [Sound(name, rng.standard_normal(4000).astype(np.float32))]
+    scores = [{"stem": name, "sdr": 1.0}]
+    page = listening_page(
+        name, [PageTrack(name, sounds, RATE, scores)], text=name, summary=scores, config=name
+    )
+    assert "<!--<script>" not in page
+    data = re.search(r'id="scores">(.*?)</script>', page)[1]
+    assert json.loads(data)["tracks"][name][0]["stem"] == name
+
+
+@pytest.mark.parametrize("header", ['{"a":%s,"a":%s}', '{"__metadata__":{},"a":%s,"b":%s,"a":%s}'])
+def test_weights_that_are_named_twice_are_refused(model, tmp_path, header):
+    folder = tmp_path / "twice"
+    shutil.copytree(model, folder)
+    entry = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    text = header.replace("%s", entry).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("sha256", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="names a twice"):
+        load_model(folder)

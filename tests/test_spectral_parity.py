@@ -174,6 +174,9 @@ def test_batches_are_computed_as_single_waveforms(rng):
         lambda x: jnp.sum(jaxsep.melspectrogram(x, n_fft=256, hop_length=64, n_mels=16, power=1.0)),
         lambda x: jnp.sum(spectral.amplitude_to_db(spectral.magnitude(jaxsep.stft(x, n_fft=256)))),
         lambda x: jnp.sum(jnp.square(jaxsep.istft(jaxsep.stft(x, n_fft=256), length=1000))),
+        lambda x: jnp.sum(
+            jnp.square(jaxsep.griffin_lim(spectral.magnitude(jaxsep.stft(x, n_fft=256)), n_iter=3))
+        ),
     ],
 )
 @pytest.mark.parametrize("level", [0.0, 1.0])

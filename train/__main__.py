@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--field.name VALUE ...]
@@ -17,7 +18,22 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0 if arguments else 2
 
-    from jaxsep.errors import UserError
+    before = signal.signal(signal.SIGTERM, _end)  # until the loop notes signals itself
+    try:
+        return _train(arguments)
+    except KeyboardInterrupt:
+        print("train: interrupted; nothing unfinished is left under a final name", file=sys.stderr)
+        return 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number, _frame):
+    sys.exit(128 + number)
+
+
+def _train(arguments):
+    from jaxsep.errors import UserError, for_command
     from train.config import load_config
 
     try:
@@ -26,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
         return run(config)
     except UserError as error:
-        print(f"train: {error}", file=sys.stderr)
+        print(f"train: {for_command(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -64,7 +64,7 @@ def _auxiva(spectra, n_iter, reference):
 
         def step(_, w):
             square = jnp.sum(power_of(unmixed(w, z)), axis=1)
-            floor = 1e-10 * jnp.mean(square, axis=1, keepdims=True) + 1e-30
+            floor = 1e-10 * jnp.mean(square, axis=1, keepdims=True) + 1e-20
             weights = 0.5 * jax.lax.rsqrt(jnp.maximum(square, floor))
             covariances = (power @ weights.T).reshape(channels**2, bins, channels) / frames
             return update(w, hermitian(jnp.swapaxes(covariances, 1, 2), channels))

@@ -42,7 +42,8 @@ def ilrma(
       key: a JAX random key for the start of the models; None for a fixed one.
 
     Returns:
-      ``(..., channels, samples)`` float32 sources; they sum to the reference microphone.
+      ``(..., channels, samples)`` float32 sources; they sum to the reference microphone. There is no
+      gradient where a microphone is silent.
 
     Raises:
       ValueError: as :func:`auxiva`.

@@ -67,9 +67,9 @@ def orthogonalize(x: jax.Array) -> tuple[jax.Array, jax.Array]:
             shared = jnp.mean(rest * jnp.conj(z[j]), axis=-1)
             rest = rest - shared[:, None] * z[j]
             row[j] = row[j] + shared
-        level = jnp.sqrt(jnp.mean(power_of(rest), axis=-1))
+        level = _root(jnp.mean(power_of(rest), axis=-1))
         # What is left of a channel that the others make up is rounding: a direction without a source.
-        heard = level > _ROUNDING * jnp.sqrt(jnp.mean(power_of(x[i]), axis=-1))
+        heard = level > _ROUNDING * _root(jnp.mean(power_of(x[i]), axis=-1))
         rest = jnp.where(heard[:, None], rest, 0.0)
         level = jnp.where(heard, level, 1.0)
         row[i] = level.astype(x.dtype)
@@ -148,7 +148,7 @@ def project_back(w: jax.Array, back: jax.Array) -> jax.Array:
 
 def _inverse_column(a, k):
     """Column k, ``(m, bins)``, of the inverse of each of ``(m, m, bins)``; in closed form up to 3 x 3."""
-    size = jnp.sqrt(_sum(power_of(a[:, j]) for j in range(len(a))))
+    size = _root(_sum(power_of(a[:, j]) for j in range(len(a))))
     size = jnp.where(size > 0, size, 1.0)
     return _solve_unit(a / size[:, None], k) / size[k]
 
@@ -167,6 +167,11 @@ def _solve_unit(a, k):
     else:
         column = jnp.cross(a[(k + 1) % 3], a[(k + 2) % 3], axis=0)
     return column / _sum(a[k, j] * column[j] for j in range(m))
+
+
+def _root(power):
+    """Square root whose gradient at 0 is 0."""
+    return jnp.where(power > 0, jnp.sqrt(jnp.where(power > 0, power, 1.0)), 0.0)
 
 
 def _sum(terms):

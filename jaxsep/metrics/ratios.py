@@ -19,7 +19,8 @@ def si_sdr(reference, estimate) -> jax.Array:
 
     Returns:
       ``(...,)`` float32, dB. NaN for a silent reference; ``-inf`` for a silent estimate;
-      ``+inf``, or what rounding leaves, for a perfect one; NaN where the input holds NaN.
+      ``+inf``, or what rounding leaves, for a perfect one; NaN where the input holds NaN. There is no
+      gradient where it is not finite; as a loss take :func:`jaxsep.losses.negative_si_sdr`.
 
     Raises:
       ValueError: integers, empty arrays, or different lengths.

@@ -97,8 +97,10 @@ def _griffin_lim(magnitude, window, key, n_iter, hop_length, center, pad_mode, e
             x = synthesize(spectrum, window, hop_length, center, length)
             rebuilt = analyze(x, window, hop_length, center, pad_mode)
             ahead = rebuilt - extrapolation * previous
-            norm = jnp.sqrt(jnp.square(ahead.real) + jnp.square(ahead.imag))
-            return ahead * (target / (norm + jnp.finfo(norm.dtype).tiny)), rebuilt
+            power = jnp.square(ahead.real) + jnp.square(ahead.imag)
+            heard = power > 0  # elsewhere neither a phase nor the gradient of a square root
+            norm = jnp.sqrt(jnp.where(heard, power, 1.0))
+            return jnp.where(heard, ahead * (target / norm), 0.0), rebuilt
 
         spectrum, _ = jax.lax.fori_loop(0, n_iter, step, (start, jnp.zeros_like(start)))
         return synthesize(spectrum, window, hop_length, center, length)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,14 +58,16 @@ class Bank:
     """One line for each recording that could not be used."""
     tracks: list[Track]
     """What each recording was decoded from."""
+    content: str
+    """SHA-256 of the files that they were decoded from."""
 
     def track(self, i: int) -> np.ndarray:
         """Recording i, ``(sources, channels, samples)``."""
         return np.moveaxis(self.audio[self.starts[i] : self.starts[i] + self.lengths[i]], 0, -1)
 
     def digest(self) -> str:
-        """Return a short text that differs when the recordings' names or lengths do."""
-        known = [self.names, self.lengths.tolist(), self.sample_rate]
+        """Return a short text that differs when the recordings' names, lengths or files do."""
+        known = [self.names, self.lengths.tolist(), self.sample_rate, self.content]
         if any(track.label for track in self.tracks):
             known.append([[t.label, t.recording] for t in self.tracks])
         text = json.dumps(known)
@@ -94,9 +97,10 @@ def build_bank(
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / _fingerprint(tracks, sample_rate, channels)
     audio_path, index_path = stem.with_suffix(".f32"), stem.with_suffix(".json")
-    if not index_path.exists():
+    index = _index(audio_path, index_path)
+    if index is None:
         _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path)
-    index = json.loads(index_path.read_text())
+        index = json.loads(index_path.read_text())
     if not index["names"]:
         reasons = "\n  ".join(index["skipped"][:5])
         raise UserError(f"none of the {len(tracks)} recordings can be used:\n  {reasons}")
@@ -111,14 +115,25 @@ def build_bank(
         sample_rate=sample_rate,
         skipped=index["skipped"],
         tracks=[by_name[name] for name in index["names"]],
+        content=index["content"],
     )
 
 
-def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
-    index: dict[str, list] = {"names": [], "lengths": [], "skipped": []}
-    part = audio_path.with_suffix(f".{os.getpid()}.part")
+def _index(audio_path, index_path):
+    """What the index of a decoded set says, None where there is none or the audio is not all there."""
     try:
-        with open(part, "wb") as file:
+        index = json.loads(index_path.read_text())
+        return index if audio_path.stat().st_size == index["bytes"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
+    index: dict[str, Any] = {"names": [], "lengths": [], "skipped": []}
+    content = hashlib.sha256()
+    handle, part = tempfile.mkstemp(dir=audio_path.parent, prefix=f"{audio_path.stem}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
             for track in tracks:
                 try:
                     audio = _read_track(track, sample_rate, channels, min_seconds)
@@ -128,9 +143,12 @@ def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
                 file.write(np.ascontiguousarray(np.moveaxis(audio, -1, 0)).tobytes())
                 index["names"].append(track.name)
                 index["lengths"].append(audio.shape[-1])
+                for path in sorted({signal.file for signals in track.sources for signal in signals}):
+                    content.update(Path(path).read_bytes())
+            index |= {"content": content.hexdigest(), "bytes": file.tell()}
         os.replace(part, audio_path)
     finally:
-        part.unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
     write_atomically(index_path, json.dumps(index).encode())
 
 
@@ -180,7 +198,15 @@ def _fingerprint(tracks, sample_rate, channels):
         digest.update(f"\n{track.name}".encode())
         for part in track.sources:
             for path, channel, stream in part:
-                stat = os.stat(path)
                 which = f"{channel}" if stream is None else f"{channel} {stream}"
-                digest.update(f"|{path} {which} {stat.st_size} {stat.st_mtime_ns}".encode())
+                digest.update(os.fsencode(f"|{path} {which} {_stamp(path)}"))
     return digest.hexdigest()[:24]
+
+
+def _stamp(path):
+    """Size and time of change of a file that may not be there."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return "not there"
+    return f"{stat.st_size} {stat.st_mtime_ns}"

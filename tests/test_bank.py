@@ -1,0 +1,89 @@
+"""Decoded recordings: whole, those that were meant, and nothing left by what stops the decoding."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from train.data.bank import Signal, Track, build_bank
+
+ROOT = Path(__file__).parent.parent
+
+
+def write(path, seed, seconds=1.0):
+    x = np.random.default_rng(seed).standard_normal(round(8000 * seconds)) / 9
+    soundfile.write(path, x, 8000, subtype="FLOAT")
+    return Track(path.stem, ((Signal(str(path)),),))
+
+
+@pytest.fixture
+def build(tmp_path):
+    return lambda *tracks: build_bank(list(tracks), 8000, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "longer", "index"])
+def test_a_damaged_cache_is_decoded_again(tmp_path, build, damage):
+    track = write(tmp_path / "a.wav", 0)
+    whole = build(track).track(0).copy()
+    (audio,), (index,) = (list((tmp_path / "cache").glob(f"*.{end}")) for end in ("f32", "json"))
+    if damage == "index":
+        index.write_text(index.read_text()[:-9])
+    elif damage == "gone":
+        audio.unlink()
+    else:
+        data = audio.read_bytes()
+        audio.write_bytes(data[: len(data) // 2] if damage == "cut" else data + data)
+    np.testing.assert_array_equal(build(track).track(0), whole)
+
+
+def test_other_sound_under_the_same_name_is_other_data(tmp_path, build):
+    digests = [build(write(tmp_path / "a.wav", seed)).digest() for seed in (0, 1, 0)]
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
+def test_a_file_that_is_not_there_is_skipped_and_listed(tmp_path, build):
+    there = write(tmp_path / "a.wav", 0)
+    (tmp_path / "b.wav").symlink_to(tmp_path / "nothing.wav")
+    bank = build(there, Track("b", ((Signal(str(tmp_path / "b.wav")),),)))
+    assert bank.names == ["a"]
+    assert "b.wav: there is no such file" in bank.skipped[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_decoding_leaves_nothing(tmp_path, number):
+    (tmp_path / "songs").mkdir()
+    for i in range(4):
+        x = np.random.default_rng(i).standard_normal((4_000_000, 2)).astype(np.float32) / 9
+        soundfile.write(tmp_path / "songs" / f"{i}.flac", x, 8000)
+    config = {
+        "system": {"sources": ["a", "b"], "residual": "b", "sample_rate": 44100},
+        "data": {
+            "recipe": {"name": "stereo_pairs", "channels": ["a", "b"]},
+            "train": str(tmp_path / "songs"),
+            "valid": str(tmp_path / "songs"),
+            "cache": str(tmp_path / "cache"),
+        },
+        "out": str(tmp_path / "run"),
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "train", str(tmp_path / "run.yaml")]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ}, stderr=subprocess.PIPE, text=True)
+    for _ in range(1000):
+        if list((tmp_path / "cache").glob("*.part")):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail(f"nothing was decoded: {process.stderr.read()}")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    assert list((tmp_path / "cache").iterdir()) == []
