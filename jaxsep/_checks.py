@@ -8,7 +8,7 @@ import numpy as np
 
 #: Most channels or sources that a function takes.
 _MOST = 64
-#: So many of them are taken of however few samples.
+#: Up to this many are taken whatever the number of samples.
 _FEW = 8
 
 

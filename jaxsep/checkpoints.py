@@ -69,6 +69,11 @@ class Checkpoints:
         """Steps with a checkpoint that was finished, oldest first."""
         return sorted(s for s in self._manager.all_steps() if self._sum_file(s).exists())
 
+    def unchecked(self) -> list[int]:
+        """Steps with files but no checksums: of a save that was cut short, or of a copy that lost them."""
+        here = (s for s in self._manager.all_steps() if not self._sum_file(s).exists())
+        return sorted(s for s in here if any((self._root / str(s)).iterdir()))
+
     def damage(self, step: int) -> list[str]:
         """Names of the files of a finished checkpoint that are not as they were written."""
         try:
@@ -91,7 +96,8 @@ class Checkpoints:
           UserError: its arrays have other names or shapes.
         """
         args = self._ocp.args
-        saved, wanted = self.config(step)[_SHAPES], _shapes(like)
+        wanted = _shapes(like)
+        saved = self.config(step).get(_SHAPES, wanted)
         other = [name for name in saved.keys() | wanted.keys() if saved.get(name) != wanted.get(name)]
         if other:  # found here, for Orbax would leave coroutines behind that nobody awaits
             name = min(other)

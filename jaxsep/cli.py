@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         for plugin in getattr(options, "plugin", []):
             load_plugin(plugin)
         status = options.run()(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except UserError as error:
         hint = "; --plugin FILE_OR_MODULE imports it" if missing_part(error) else ""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsep.audio import show
+from jaxsep.audio import is_pipe, show
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 
@@ -46,7 +46,7 @@ def claimed_folder(root: Path, path) -> Iterator[Path]:
         folder = root / name
         _inside(root, folder)
         make_folder(folder)
-        if _claim(folder, owner):
+        if _claim(folder, owner, is_pipe(path)):
             break
     else:
         raise UserError(f"{show(root / track)}: too many tracks of this name; give another folder", "out")
@@ -59,12 +59,14 @@ def claimed_folder(root: Path, path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _claim(folder, owner):
-    """Whether the folder is this input's, now or from before."""
+def _claim(folder, owner, new):
+    """Whether the folder is this input's, now or from before; what is ``new`` has none from before."""
     if not any(folder.iterdir()):
         with contextlib.suppress(FileExistsError), open(folder / SOURCE, "x") as file:
             json.dump({"input": owner}, file)
             return True
+    if new:
+        return False
     try:
         return json.loads((folder / SOURCE).read_text()).get("input") == owner
     except (OSError, ValueError, AttributeError):

@@ -85,7 +85,7 @@ def test_every_option_has_a_range_and_says_so(arguments, capsys):
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
-@pytest.mark.parametrize("place", ["missing/scores", "file.wav/scores", "folder"])
+@pytest.mark.parametrize("place", ["missing/scores", "file.wav/scores", "folder", "x" * 260])
 def test_places_for_scores_are_tried_before_the_work(
     references, tmp_path, option, place, monkeypatch, capsys
 ):
@@ -190,6 +190,20 @@ def test_the_standard_input_is_separated(model, tone, tmp_path):
     done = run("separate", "-m", model, "-o", tmp_path / "out", "-", input=data)
     assert (done.returncode, done.stderr) == (0, b"")
     assert soundfile.info(tmp_path / "out" / "tiny" / "stdin" / "vocals.wav").frames == 4000
+
+
+def test_another_standard_input_is_another_track(model, tone, tmp_path):
+    data = tone("a.wav").read_bytes()
+    for _ in range(2):
+        run("separate", "-m", model, "-o", tmp_path / "out", "-", input=data, check=True)
+    assert {p.name for p in (tmp_path / "out" / "tiny").iterdir()} == {"stdin", "stdin-2"}
+
+
+def test_microphones_come_through_a_pipe(tone, tmp_path):
+    x = np.random.default_rng(0).laplace(size=(4000, 2)) / 20
+    soundfile.write(tmp_path / "two.wav", x, RATE)
+    done = run("ica", "-o", tmp_path / "out", "-", input=(tmp_path / "two.wav").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")

@@ -34,18 +34,19 @@ def folder(tmp_path):
 def test_hidden_files_and_companions_are_none(folder):
     names = [p.relative_to(folder).as_posix() for p in audio_files(folder)]
     assert names == ["a.wav", "b/c.FLAC", "b/d/e.mp3", "x.m4a"]
-    assert [p.name for p in audio_files(folder, deep=False)] == ["a.wav", "x.m4a"]
+    assert [p.name for p in audio_files(folder, depth=0)] == ["a.wav", "x.m4a"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")
-def test_linked_folders_count_once_and_links_upwards_end(folder, tmp_path):
+def test_linked_folders_count_and_links_upwards_end(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "g.wav").write_bytes(b"")
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "b" / "up").symlink_to(folder)
+    (folder / "0again").symlink_to(tmp_path / "elsewhere")
     (folder / "gone.wav").symlink_to(tmp_path / "nothing.wav")
     names = [p.relative_to(folder).as_posix() for p in audio_files(folder)]
-    assert names == ["a.wav", "b/c.FLAC", "b/d/e.mp3", "gone.wav", "linked/g.wav", "x.m4a"]
+    assert names == ["0again/g.wav", "a.wav", "b/c.FLAC", "b/d/e.mp3", "gone.wav", "linked/g.wav", "x.m4a"]
     assert [p.name for p in matching_files(folder, ("linked/*",))] == ["g.wav"]
 
 

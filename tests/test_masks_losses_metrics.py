@@ -138,3 +138,25 @@ def test_si_sdr_of_silence_and_nan_is_as_documented():
     assert metrics.si_sdr(s, s) > 100
     assert np.isnan(metrics.si_sdr(s, nan))
     assert np.isnan(metrics.si_sdr(nan, s))
+
+
+@pytest.mark.parametrize("target", ["binary", "ratio", "wiener", "phase_sensitive"])
+def test_emphasized_mask_error_is_that_of_the_masked_magnitudes(rng, target):
+    spectra = (rng.standard_normal((2, 5, 7)) + 1j * rng.standard_normal((2, 5, 7))).astype(np.complex64)
+    estimate = rng.uniform(size=(2, 5, 7)).astype(np.float32)
+    ideal = {
+        "binary": np.abs(spectra) == np.abs(spectra).max(axis=0),
+        "ratio": np.abs(spectra) / np.abs(spectra).sum(axis=0),
+        "wiener": np.abs(spectra) ** 2 / (np.abs(spectra) ** 2).sum(axis=0),
+        "phase_sensitive": np.clip((spectra / spectra.sum(axis=0)).real, 0, 1),
+    }[target]
+    mixture = np.abs(spectra.sum(axis=0))
+    expected = [(((estimate - ideal) * mixture ** (e / 2)) ** 2).mean(axis=(1, 2)).sum() for e in (0, 1, 2)]
+    for e, value in zip((0, 1, 2), expected, strict=True):
+        got = losses.mask_mse(estimate, spectra, target, emphasis=e)
+        np.testing.assert_allclose(got, value / (mixture**e).mean(), rtol=1e-4)
+    silent = losses.mask_mse(estimate, 0 * spectra, target, emphasis=1.0)
+    assert np.isfinite(silent)
+    for e in (-1.0, 3.0, np.nan):
+        with pytest.raises(ValueError, match=f"emphasis={e}"):
+            losses.mask_mse(estimate, spectra, target, emphasis=e)

@@ -270,6 +270,16 @@ def test_where_no_checkpoint_is_whole_nothing_is_started_over_unasked(config, ca
     assert Checkpoints(config.out).newest_whole() == 6
 
 
+def test_checkpoints_without_checksums_are_neither_passed_over_nor_lost(config):
+    short = dataclasses.replace(config, steps=6)
+    train.run.run(short)
+    checkpoints = Path(config.out) / "checkpoints"
+    shutil.rmtree(checkpoints / "sha256")
+    with pytest.raises(UserError, match="none of its 2 checkpoints is whole"):
+        train.run.run(short)
+    assert {p.name for p in checkpoints.iterdir()} >= {"4", "6"}
+
+
 def test_another_config_is_refused_unless_allowed(config):
     train.run.run(dataclasses.replace(config, steps=4))
     other = dataclasses.replace(config, steps=4, seed=7, batch_size=8)

@@ -212,7 +212,8 @@ def _open(config, part, log):
 def _start(runs, checkpoints):
     """The state to start from: of the newest whole checkpoint, another model's weights, or fresh."""
     newest = checkpoints.newest_whole(runs.logs[0].say)
-    if newest is None and checkpoints.steps():
+    # One step without checksums is a first save that was cut short; several have lost them.
+    if newest is None and (checkpoints.steps() or len(checkpoints.unchecked()) > 1):
         _start_over(runs, checkpoints)
     if len(runs.configs) > 1:
         return _start_stacked(runs, checkpoints, newest)
@@ -232,7 +233,7 @@ def _start(runs, checkpoints):
 
 def _start_over(runs, checkpoints):
     """Move damaged checkpoints and the models that came of them aside, where that was asked for."""
-    steps = checkpoints.steps()
+    steps = checkpoints.steps() + checkpoints.unchecked()
     if not runs.config.from_scratch:
         raise UserError(
             f"{runs.folder}: none of its {len(steps)} checkpoints is whole; put back a copy of them, give "

@@ -7,6 +7,7 @@ from jaxsep.audio.formats import OUTPUT_FORMATS as OUTPUT_FORMATS
 from jaxsep.audio.formats import check_format as check_format
 from jaxsep.audio.formats import show as show
 from jaxsep.audio.listing import audio_files as audio_files
+from jaxsep.audio.opening import is_pipe as is_pipe
 from jaxsep.audio.reading import AudioReader as AudioReader
 from jaxsep.audio.reading import read_audio as read_audio
 from jaxsep.audio.resampling import Resampler as Resampler

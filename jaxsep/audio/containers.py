@@ -7,9 +7,9 @@ another, to give all samples, and how many samples the container states, if it d
 from __future__ import annotations
 
 import io
+import mmap
 import os
-from dataclasses import dataclass, field
-from typing import BinaryIO
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Part:
 
     start: int
     end: int
-    patch: tuple[int, bytes] = (0, b"")
-    """Bytes to put in place of those at an offset from ``start``."""
+    raw: bool = False
+    """Whether they are samples without a header, in the format of the file."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,21 @@ class Contents:
     """Samples of each channel that the container states; None where it does not."""
     cut: bool = False
     """Whether the container shows that its end is missing."""
-    parts: tuple[Part, ...] = field(default=())
+    parts: tuple[Part, ...] = ()
     """What to decode, where it is not the file as it is."""
     piped: bool = False
-    """Whether decoders count right only what they cannot seek in."""
+    """Whether to decode through a pipe: of a file libsndfile estimates the length from the first bit rate."""
 
 
 def look(path, format: str, subtype: str, sample_rate: int) -> Contents:
     """What a file holds; ``format`` and ``subtype`` are libsndfile's words for it."""
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if format in ("WAV", "WAVEX"):
-            return _riff(file, size)
+            return _riff(data)
         if format == "MP3":
-            return _mpeg(file, size)
+            return _mpeg(data)
         if format == "OGG":
-            return _ogg(file, size, 48000 if subtype == "OPUS" else sample_rate, sample_rate)
+            return _ogg(data, 48000 if subtype == "OPUS" else sample_rate, sample_rate)
     return Contents()
 
 
@@ -82,11 +80,7 @@ class View(io.RawIOBase):
         if count <= 0:
             return 0
         self._file.seek(self._part.start + self._at)
-        data = bytearray(self._file.read(count))
-        at, new = self._part.patch
-        for i, byte in enumerate(new, at - self._at):
-            if 0 <= i < len(data):
-                data[i] = byte
+        data = self._file.read(count)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -97,33 +91,42 @@ class View(io.RawIOBase):
         super().close()
 
 
-def _riff(file: BinaryIO, size: int) -> Contents:
-    """Walk the chunks of a RIFF file to its data.
+def _riff(data) -> Contents:
+    """Walk the chunks of a RIFF file to its samples.
 
     Writers that cannot go back (pipes, recorders that crashed) leave 0 or a number near 2 or 4 GiB as
-    the length of the data: then it reaches to the end of the file.
+    the length of the samples: then they reach to the end of the file.
     """
-    if file.read(12)[:4] != b"RIFF":
+    if data[:4] != b"RIFF":
         return Contents()
-    align = 0
-    while len(head := file.read(8)) == 8:
-        name, length, start = head[:4], int.from_bytes(head[4:], "little"), file.tell()
+    align, at = 0, 12
+    while len(head := data[at : at + 8]) == 8:
+        name, length, at = head[:4], int.from_bytes(head[4:], "little"), at + 8
         if name == b"data":
-            there = size - start
-            if length == 0 and align and there >= align:
-                patch = (start - 4, (min(there, 0xFFFFFFFE) // align * align).to_bytes(4, "little"))
-                return Contents(parts=(Part(0, size, patch),))
+            there = len(data) - at
+            if not align or length == 0 and (there < align or _are_chunks(data, at)):
+                return Contents()
             placeholder = 0x7FFF0000 <= length <= 0x80000000 or length >= 0xFFFF0000
-            known = align and length and not (placeholder and length > there)
-            return Contents(length // align if known else None)
-        body = file.read(min(length, 16)) if name == b"fmt " else b""
-        if name == b"fmt " and int.from_bytes(body[:2], "little") in (1, 3, 0xFFFE):
-            align = int.from_bytes(body[12:14], "little")
-        file.seek(start + length + length % 2)
+            if length == 0 or placeholder and length != there:
+                return Contents(parts=(Part(at, at + there // align * align, raw=True),))
+            return Contents(length // align)
+        if name == b"fmt " and int.from_bytes(data[at : at + 2], "little") in (1, 3, 6, 7, 0xFFFE):
+            align = int.from_bytes(data[at + 12 : at + 14], "little")
+        at += length + length % 2
     return Contents()
 
 
-#: kbit/s by (MPEG 1, layer), sample rates of MPEG 1, and samples of a frame of layers II and III.
+def _are_chunks(data, at: int) -> bool:
+    """Whether chunks of a RIFF file, and nothing else, follow from here to the end."""
+    while at < len(data):
+        if not data[at : at + 4].isalnum() and data[at : at + 4] not in (b"fmt ", b"id3 "):
+            return False
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return at in (len(data), len(data) + 1)
+
+
+#: kbit/s by (MPEG 1, layer), sample rates of MPEG 1, and samples of a frame by (MPEG 1, layer).
 _BITRATES = {
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -143,39 +146,35 @@ _SAMPLES = {
 }
 
 
-def _mpeg_frame(head: bytes) -> int:
-    """Bytes of the MPEG audio frame that begins so; 0 when none does."""
+def _mpeg_frame(head: bytes) -> tuple[int, int]:
+    """Bytes and samples of the MPEG audio frame that begins so; 0 when none does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return 0
+        return 0, 0
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     rate, bitrate = head[2] >> 2 & 3, head[2] >> 4
     if version == 1 or layer == 4 or rate == 3 or bitrate in (0, 15):
-        return 0
+        return 0, 0
     kind, padding = (version == 3, layer), head[2] >> 1 & 1
     hertz = _RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
     if layer == 1:
-        return (12 * _BITRATES[kind][bitrate] * 1000 // hertz + padding) * 4
-    return _SAMPLES[kind] // 8 * _BITRATES[kind][bitrate] * 1000 // hertz + padding
+        return (12 * _BITRATES[kind][bitrate] * 1000 // hertz + padding) * 4, _SAMPLES[kind]
+    return _SAMPLES[kind] // 8 * _BITRATES[kind][bitrate] * 1000 // hertz + padding, _SAMPLES[kind]
 
 
-def _mpeg(file: BinaryIO, size: int) -> Contents:
+def _mpeg(data) -> Contents:
     """MPEG audio frames from end to end.
 
-    Decoders trust the first frame where it is a table of contents (Xing, Info, VBRI), estimate from the first
-    bit rate where it is not, and count all frames only of what they cannot seek in.
+    Decoders believe a Xing, Info or VBRI header in the first frame, estimate from the first bit rate where
+    there is none, and count all frames only of what they cannot seek in; there, they fail at other bytes.
     """
     start = 0
-    while (head := _at(file, start, 10))[:3] == b"ID3":
+    while (head := data[start : start + 10])[:3] == b"ID3":
         start += 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-    window = _at(file, start, 1 << 16)
-    for offset in range(len(window) - 4):
-        length = _mpeg_frame(window[offset : offset + 4])
-        if length and _mpeg_frame(_at(file, start + offset + length, 4)):
-            first = start + offset
-            break
-    else:
+    first = _next_frame(data, start)
+    if first is None:
         return Contents()
-    frame = _at(file, first, length)
+    length, _ = _mpeg_frame(data[first : first + 4])
+    frame = data[first : first + length]
     tag = next((at for at in (36, 21, 13) if frame[at : at + 4] in (b"Xing", b"Info")), None)
     if tag is not None:
         flags = int.from_bytes(frame[tag + 4 : tag + 8], "big")
@@ -184,53 +183,63 @@ def _mpeg(file: BinaryIO, size: int) -> Contents:
     elif frame[36:40] == b"VBRI":
         stated = int.from_bytes(frame[46:50], "big")
     else:
-        return Contents(parts=(Part(first, size),), piped=True)
-    if stated is None or not _mpeg_goes_on(file, first + stated):
+        return _all_frames(data, first)
+    if stated is None or _next_frame(data, first + stated, 1 << 13) is None:
         return Contents()
-    return Contents(parts=(Part(first + length, size),), piped=True)
+    return _all_frames(data, first + length)
 
 
-def _mpeg_goes_on(file: BinaryIO, end: int) -> bool:
-    """Whether frames follow behind the end that the table of contents states, a frame aside."""
-    window = _at(file, end, 1 << 13)
-    for offset in range(len(window) - 4):
-        at, count = offset, 0
-        while count < 3 and (length := _mpeg_frame(_at(file, end + at, 4))):
-            at, count = at + length, count + 1
-        if count == 3:
-            return True
-    return False
+def _all_frames(data, first: int) -> Contents:
+    """The whole frames from ``first`` on, up to what is no frame and none follows."""
+    at, samples = first, 0
+    while True:
+        length, count = _mpeg_frame(data[at : at + 4])
+        if length and at + length <= len(data):
+            at, samples = at + length, samples + count
+        elif length or _next_frame(data, at) is None:
+            return Contents(samples, cut=length > 0, parts=(Part(first, at),), piped=True)
+        else:  # foreign bytes between frames, which the decoder says
+            return Contents(parts=(Part(first, len(data)),), piped=True)
 
 
-def _ogg(file: BinaryIO, size: int, clock: int, sample_rate: int) -> Contents:
-    """Pages of one logical stream after another; a page's granule position counts samples up to its end,
-    from wherever the stream was cut out."""
+def _next_frame(data, start: int, window: int = 1 << 16) -> int | None:
+    """Where in a window the next MPEG audio frame begins that two more follow."""
+    for at in range(start, min(start + window, len(data) - 4)):
+        place, count = at, 0
+        while data[place] == 0xFF and count < 3 and (length := _mpeg_frame(data[place : place + 4])[0]):
+            place, count = place + length, count + 1
+            if place >= len(data):
+                break
+        if count == 3 or count and place == len(data):
+            return at
+    return None
+
+
+def _ogg(data, clock: int, sample_rate: int) -> Contents:
+    """Pages of one logical stream, or of chained ones.
+
+    A page's granule position counts samples up to its end, from wherever the stream was cut out.
+    """
     links: list[int] = []
     first = last = None
-    ended, at = False, 0
-    while at < size:
-        head = _at(file, at, 27)
-        if head[:4] != b"OggS" or len(head) < 27:
-            found = _at(file, at + 1, 1 << 16).find(b"OggS")
-            at += 1 + (found if found >= 0 else (1 << 16) - 4)
-            continue
+    ended, cut, at, end = False, False, 0, 0
+    while (at := data.find(b"OggS", at)) >= 0 and len(head := data[at : at + 27]) == 27:
         if head[5] & 2 and (first is not None or not links):
+            cut |= bool(links) and not ended
             links.append(at)
             first = last = None
         granule = int.from_bytes(head[6:14], "little", signed=True)
         if granule > 0:
             first, last = granule if first is None else first, granule
         ended = bool(head[5] & 4)
-        at += 27 + head[26] + sum(_at(file, at + 27, head[26]))
-    cut = not ended or at > size
+        end = at + 27 + head[26] + sum(data[at + 27 : at + 27 + head[26]])
+        if end < len(data) and data[end : end + 4] != b"OggS" and data.find(b"OggS", at + 27) >= 0:
+            cut, end = True, at + 27  # the page is not all there, and another follows
+        at = end
+    cut |= not ended or end > len(data)
     if len(links) > 1:
-        return Contents(cut=cut, parts=tuple(map(Part, links, (*links[1:], size))))
+        return Contents(cut=cut, parts=tuple(map(Part, links, (*links[1:], len(data)))))
     if cut or first is None or last is None:
         return Contents(cut=cut)
     # What the first page holds is not known, nor that Opus leaves out its first 20 ms at most.
     return Contents(max(0, (last - first) * sample_rate // clock - sample_rate // 50))
-
-
-def _at(file: BinaryIO, offset: int, count: int) -> bytes:
-    file.seek(offset)
-    return file.read(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxsep.audio.formats import AUDIO_SUFFIXES, show
@@ -14,30 +15,36 @@ def is_audio(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
 
 
-def audio_files(folder, deep: bool = True) -> list[Path]:
+def audio_files(
+    folder, depth: int | None = None, refused: Callable[[UserError], None] | None = None
+) -> list[Path]:
     """The audio files of a folder, by name; linked folders count, hidden ones do not.
 
     A link to nothing counts too, so that whoever reads it hears of it; pipes do not.
 
     Args:
       folder: an existing folder.
-      deep: look into the folders in it, too.
+      depth: levels of folders below it to look into; None for all.
+      refused: is told of folders that cannot be read; by default the first ends the search.
 
     Raises:
       UserError: a folder cannot be read.
     """
+
+    def refuse(error):
+        reason = UserError(f"{show(error.filename)}: cannot be read ({error.strerror})")
+        if refused is None:
+            raise reason from error
+        refused(reason)
+
     found: list[Path] = []
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(place)
-        if real in seen or not deep and seen:  # a link to a folder above
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        inside = Path(place).relative_to(folder).parts
+        above = [os.path.realpath(Path(folder, *inside[:k])) for k in range(len(inside))]
+        if os.path.realpath(place) in above:  # a link to a folder above
             folders.clear()
             continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        deeper = depth is None or len(inside) < depth
+        folders[:] = sorted(name for name in folders if deeper and not name.startswith("."))
         found += [Path(place) / name for name in names if is_audio(Path(name))]
     return sorted(path for path in found if path.is_file() or not path.exists())
-
-
-def _refuse(error):
-    raise UserError(f"{show(error.filename)}: cannot be read ({error.strerror})") from error

@@ -13,52 +13,60 @@ import warnings
 from typing import Any
 
 from jaxsep.audio.containers import Part, View
-from jaxsep.audio.formats import file_name, show
+from jaxsep.audio.formats import show
 from jaxsep.errors import AudioWarning, UserError
 
-#: One audio stream as WAV of floats; no keyboard, no addresses of the network in the file.
+#: One audio stream as AU, whose length may be unknown, of floats; no keyboard, no network.
 _READ = ("ffmpeg", "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe")
-_WRITE = ("-c:a", "pcm_f32le", "-f", "wav", "pipe:1")
+_WRITE = ("-c:a", "pcm_f32be", "-f", "au", "pipe:1")
 #: Above this a number of samples is a decoder's word for "unknown".
 UNKNOWN = 1 << 60
 
 
-def open_sound(source) -> Any:
+def open_sound(source, **raw) -> Any:
     """A ``soundfile.SoundFile`` that is read forward: by default each read ends in a seek, which fails at
-    the end of what has no known length."""
+    the end of what has no known length. ``raw`` describes samples without a header."""
     import soundfile
 
-    sound: Any = soundfile.SoundFile(source)
+    sound: Any = soundfile.SoundFile(source, **raw)
     sound.seekable = lambda: False
     return sound
 
 
 @contextlib.contextmanager
-def open_part(path, part: Part | None, piped: bool):
-    """The sound of a file, or of a part of it."""
-    if part is None:
-        with open_sound(file_name(path)) as sound:
-            yield sound
-        return
+def open_part(path, part: Part, piped: bool, like):
+    """The sound of a part of a file, of whose format another sound is."""
+    raw: dict = {}
+    if part.raw:
+        raw = dict(samplerate=like.samplerate, channels=like.channels, subtype=like.subtype)
+        raw |= dict(format="RAW", endian="LITTLE")
     with contextlib.closing(View(path, part)) as view:
         if not piped:
-            with open_sound(view) as sound:
+            with open_sound(view, **raw) as sound:
                 yield sound
             return
         out, into = os.pipe()
-        feeder = threading.Thread(target=_feed, args=(view, into), daemon=True)
+        failed: list[OSError] = []
+        feeder = threading.Thread(target=_feed, args=(view, into, failed), daemon=True)
         feeder.start()
         try:
             with open_sound(out) as sound:
                 yield sound
         finally:
             feeder.join()
+        if failed:
+            raise failed[0]
 
 
-def _feed(view, into):
+def _feed(view, into, failed):
     """Copy a file into a pipe until either ends."""
-    with contextlib.suppress(BrokenPipeError), open(into, "wb") as pipe:
-        shutil.copyfileobj(view, pipe, 1 << 16)
+    try:
+        with open(into, "wb") as pipe:
+            shutil.copyfileobj(view, pipe, 1 << 16)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        failed.append(error)
 
 
 @contextlib.contextmanager
@@ -91,6 +99,8 @@ def open_stream(path, stream: int = 0):
                 ) from error
             with sound:
                 yield sound
+                if process.stdout.read(1):
+                    raise UserError(f"{show(path)}: longer than what can be read of it; cut it first")
                 if process.wait():
                     raise UserError(f"{show(path)}: damaged ({reason()}); nothing of it is used")
                 if reason():
@@ -101,19 +111,32 @@ def open_stream(path, stream: int = 0):
             process.wait()
 
 
-def spooled(path) -> Any:
-    """A temporary file with all that comes out of a pipe; None for a path that is a file.
+def is_pipe(path) -> bool:
+    """Whether a path is ``-``, the standard input, or a pipe or device of any other name."""
+    return (
+        os.fspath(path) == "-" or os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+    )
 
-    ``-`` and ``/dev/stdin`` are the standard input.
+
+def spooled(path) -> Any:
+    """A temporary file with all that comes out of a pipe; None for a path that is no pipe.
+
+    Raises:
+      UserError: it cannot be read, or there is no room for it.
     """
-    if os.fspath(path) == "-":
-        source: Any = contextlib.nullcontext(sys.stdin.buffer)
-    elif os.path.isfile(path) or not os.path.exists(path) or os.path.isdir(path):
+    if not is_pipe(path):
         return None
-    else:
-        source = open(path, "rb")  # noqa: SIM115 (closed below)
-    with source as pipe:
-        copy = tempfile.NamedTemporaryFile(prefix="jaxsep-")  # noqa: SIM115 (the caller's)
-        shutil.copyfileobj(pipe, copy, 1 << 16)
-        copy.flush()
+    try:
+        if os.fspath(path) != "-":
+            source: Any = open(path, "rb")  # noqa: SIM115 (closed below)
+        elif sys.stdin is None:
+            raise UserError("-: there is no standard input")
+        else:
+            source = contextlib.nullcontext(sys.stdin.buffer)
+        with source as pipe:
+            copy = tempfile.NamedTemporaryFile(prefix="jaxsep-")  # noqa: SIM115 (the caller's)
+            shutil.copyfileobj(pipe, copy, 1 << 16)
+            copy.flush()
+    except OSError as error:
+        raise UserError(f"{show(path)}: cannot be read into a temporary file ({error.strerror})") from error
     return copy

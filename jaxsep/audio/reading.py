@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.audio.containers import Contents, look
-from jaxsep.audio.formats import BLOCK, FFMPEG_SUFFIXES, MAX_CHANNELS, MAX_RATE, show
-from jaxsep.audio.opening import UNKNOWN, open_part, open_stream, spooled
+from jaxsep.audio.formats import BLOCK, FFMPEG_SUFFIXES, MAX_CHANNELS, MAX_RATE, file_name, show
+from jaxsep.audio.opening import UNKNOWN, open_part, open_sound, open_stream, spooled
 from jaxsep.audio.resampling import Resampler
 from jaxsep.errors import AudioWarning, UserError
 
@@ -22,8 +22,8 @@ from jaxsep.errors import AudioWarning, UserError
 class AudioReader:
     """An open audio file, read in blocks.
 
-    It is decoded from end to end whatever its header says of the length: MP3 files without a table of
-    contents, Ogg files of several streams one after another, FLAC and WAV files whose writer could not go
+    It is decoded from end to end whatever its header says of the length: MP3 files without a Xing
+    header, chained Ogg files, FLAC and WAV files whose writer could not go
     back to fill in the length. Containers that libsndfile does not read (m4a, mp4, webm and the like) are
     decoded by ffmpeg, their first audio stream.
 
@@ -78,17 +78,19 @@ class AudioReader:
             with open_stream(self._source, stream or 0) as sound:
                 yield sound
             return
-        with self._decodable(), open_part(self._source, None, False) as sound:
+        with self._decodable(), open_sound(file_name(self._source)) as sound:
             format, subtype, frames = sound.format, sound.subtype, sound.frames
             contents = look(self._source, format, subtype, sound.samplerate)
             self._contents = contents
             self._exact = format in ("WAV", "WAVEX", "RF64", "FLAC", "AIFF")
+            self.frames = contents.samples
             if not contents.parts:
                 self.frames = frames if frames < UNKNOWN else None
                 yield sound
                 return
+            whole = sound
         for part in contents.parts:
-            with self._decodable(), open_part(self._source, part, contents.piped) as sound:
+            with self._decodable(), open_part(self._source, part, contents.piped, whole) as sound:
                 yield sound
 
     def _next(self):
@@ -152,6 +154,13 @@ class AudioReader:
             )
         return block
 
+    def read(self, sample_rate: int | None = None) -> np.ndarray:
+        """Read the whole, ``(channels, samples)`` float32, at a rate in Hz or its own; then it is closed."""
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        resampler = Resampler(self.sample_rate, rate, self.channels)
+        pieces = [resampler.push(block) for block in self.blocks()]
+        return np.concatenate([*pieces, resampler.finish()], axis=1)
+
     def close(self) -> None:
         """Close the file."""
         if hasattr(self, "_open"):
@@ -214,11 +223,7 @@ def read_audio(path, sample_rate: int | None = None, **options) -> np.ndarray:
     Raises:
       UserError: see :class:`AudioReader`.
     """
-    reader = AudioReader(path, **options)
-    rate = reader.sample_rate if sample_rate is None else sample_rate
-    resampler = Resampler(reader.sample_rate, rate, reader.channels)
-    pieces = [resampler.push(block) for block in reader.blocks()]
-    return np.concatenate([*pieces, resampler.finish()], axis=1)
+    return AudioReader(path, **options).read(sample_rate)
 
 
 class _Noise:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
-from jaxsep.errors import UserError
+from jaxsep.errors import UserError, for_command
 from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
 from jaxsep.files import check_writable, write_atomically
 from jaxsep.hub import find_model, read_info
@@ -58,7 +58,7 @@ def evaluate(options) -> int:
         progress=progress,
     )
     for problem in result.problems:
-        print(f"jaxsep: {problem}", file=sys.stderr)
+        print(f"jaxsep: {for_command(problem)}", file=sys.stderr)
     if options.json:
         _write_json(options.json, result)
     if options.csv:
@@ -105,7 +105,7 @@ def _write_json(path, result):
         "summary": result.summary(),
         "figures": result.figures,
         "tracks": result.tracks,
-        "problems": result.problems,
+        "problems": [str(problem) for problem in result.problems],
         "inputs": result.inputs,
     }
     write_atomically(Path(path), (json.dumps(saved, indent=2) + "\n").encode())

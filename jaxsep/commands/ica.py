@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, read_audio, show, write_together
+from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, show, write_together
 from jaxsep.errors import UserError
 from jaxsep.outputs import claimed_folder, note_source, output_folder
 
@@ -55,10 +55,9 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None, 
     """
     audio, rates = [], []
     for path in files:
-        reader = AudioReader(path)
+        reader = AudioReader(path, sanitize=sanitize)
         rates.append(reader.sample_rate)
-        reader.close()
-        audio.append(read_audio(path, sanitize=sanitize))
+        audio.append(reader.read())
     if resample is not None:
         audio = [_resampled(a, rate, resample) for a, rate in zip(audio, rates, strict=True)]
         rates = [resample]

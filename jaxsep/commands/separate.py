@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -36,8 +37,10 @@ def separate(options) -> int:
                     strict=options.strict,
                     sanitize=options.sanitize,
                 )
-        except (UserError, OSError, ValueError, MemoryError) as error:
+        except Exception as error:  # whatever happens to a file, the others are separated
             failed += 1
+            if options.verbose and not isinstance(error, UserError):
+                traceback.print_exc()
             reason = for_command(error) if isinstance(error, UserError) else f"{show(path)}: {_reason(error)}"
             print(f"jaxsep: {reason}", file=sys.stderr)
             continue
@@ -116,7 +119,7 @@ def _files(arguments):
             yield argument
             continue
         try:
-            found = [str(path) for path in audio_files(argument, deep=False)]
+            found = [str(path) for path in audio_files(argument, depth=0)]
         except UserError as error:
             yield error
             continue

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio import AudioReader, audio_files, read_audio, show
-from jaxsep.errors import UserError, for_command
+from jaxsep.audio import AudioReader, audio_files, show
+from jaxsep.errors import UserError
 from jaxsep.evaluation.estimators import Estimator
 from jaxsep.evaluation.track import (
     FIGURES,
@@ -34,8 +34,8 @@ class Evaluation:
     """Names of what was measured."""
     tracks: dict[str, dict[str, dict]] = field(default_factory=dict)
     """``{track: {stem: row}}``; a row holds the figures in dB, ``silent`` and ``seconds``."""
-    problems: list[str] = field(default_factory=list)
-    """A line for each thing that is missing or wrong."""
+    problems: list[UserError] = field(default_factory=list)
+    """Each thing that is missing or wrong."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Track -> a digest of what its scores follow from."""
 
@@ -78,12 +78,14 @@ def evaluate_folders(
     Raises:
       UserError: a folder is missing, or nothing can be scored.
     """
-    wanted = find_tracks(references)
-    found = {} if callable(estimates) else find_tracks(estimates)
     figures = FIGURES if window is None else FRAME_FIGURES
     result = Evaluation(figures + VOICED_FIGURES if voiced else figures)
+    wanted = find_tracks(references, result.problems.append)
+    found = {} if callable(estimates) else find_tracks(estimates, result.problems.append)
     if not callable(estimates):
-        result.problems += [f"{show(estimates)}: lacks the track {t}" for t in wanted if t not in found]
+        result.problems += [
+            UserError(f"{show(estimates)}: lacks the track {show(t)}") for t in wanted if t not in found
+        ]
         wanted = {t: stems for t, stems in wanted.items() if t in found}
 
     def score(track):
@@ -91,7 +93,7 @@ def evaluate_folders(
         try:
             digest = _digest(files, name + version, window, hop, INAUDIBLE_DB, judge, voiced, sanitize)
         except OSError as error:
-            return "", {}, [f"{show(error.filename)}: cannot be read ({error.strerror})"]
+            return "", {}, [UserError(f"{show(error.filename)}: cannot be read ({error.strerror})")]
         if known and known.inputs.get(track) == digest:
             return digest, known.tracks.get(track, {}), []
         given = estimates if callable(estimates) else found[track]
@@ -117,13 +119,13 @@ def evaluate_folders(
     return result
 
 
-def find_tracks(folder) -> dict[str, dict[str, Path]]:
-    """``{track: {stem: file}}`` of a folder."""
+def find_tracks(folder, refused=None) -> dict[str, dict[str, Path]]:
+    """``{track: {stem: file}}`` of a folder; ``refused`` as in :func:`jaxsep.audio.audio_files`."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: there is no such folder")
     tracks: dict[str, dict[str, Path]] = {}
-    for path in audio_files(folder):
+    for path in audio_files(folder, 1, refused):
         if len(path.relative_to(folder).parts) == 2:
             tracks.setdefault(path.parent.name, {})[path.stem] = path
     if not tracks:
@@ -135,10 +137,9 @@ def read_track(stems: dict[str, Path], sanitize: bool = False) -> tuple[int, dic
     """Read the files of a track: Hz, and ``{stem: (channels, samples)}`` float32, all of one shape."""
     rates, audio = set(), {}
     for stem, path in stems.items():
-        reader = AudioReader(path)
+        reader = AudioReader(path, sanitize=sanitize)
         rates.add(reader.sample_rate)
-        reader.close()
-        audio[stem] = read_audio(path, sanitize=sanitize)
+        audio[stem] = reader.read()
     if len(rates) > 1 or len({a.shape for a in audio.values()}) > 1:
         paths = list(stems.values())
         names = ", ".join(p.name for p in paths)
@@ -147,7 +148,7 @@ def read_track(stems: dict[str, Path], sanitize: bool = False) -> tuple[int, dic
 
 
 def _score_files(track, files, given, window, hop, judge, voiced, sanitize):
-    """Scores of one track, and a line for each thing that is wrong with it."""
+    """Scores of one track, and each thing that is wrong with it."""
     try:
         rate, references = read_track(files, sanitize)
         if callable(given):
@@ -157,17 +158,19 @@ def _score_files(track, files, given, window, hop, judge, voiced, sanitize):
             estimate_rate, estimates = read_track(there, sanitize)
         where = _voiced(references, voiced, rate) if voiced else None
     except (UserError, ValueError, OSError) as error:
-        return {}, [f"{show(track)}: {for_command(error) if isinstance(error, UserError) else error}"]
+        return {}, [UserError(f"{show(track)}: {error}", getattr(error, "option", ""))]
     stems = [s for s in references if s in estimates]
-    lines = [f"{show(track)}: no estimate of {show(s)}" for s in references if s not in estimates]
+    lines = [UserError(f"{show(track)}: no estimate of {show(s)}") for s in references if s not in estimates]
     if not stems:
         return {}, lines
     shape, estimate_shape = (next(iter(x.values())).shape for x in (references, estimates))
     if (rate, shape) != (estimate_rate, estimate_shape):
         return {}, [
             *lines,
-            f"{show(track)}: references have {rate} Hz, (channels, samples) {shape}, estimates "
-            f"{estimate_rate} Hz, {estimate_shape}; they must be equal",
+            UserError(
+                f"{show(track)}: references have {rate} Hz, (channels, samples) {shape}, estimates "
+                f"{estimate_rate} Hz, {estimate_shape}; they must be equal"
+            ),
         ]
     frames = None
     if window is not None:

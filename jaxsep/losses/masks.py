@@ -38,7 +38,7 @@ def mask_mse(
       ``(...,)``, no unit.
 
     Raises:
-      ValueError: a phase-sensitive target without phases.
+      ValueError: a phase-sensitive target without phases, or ``emphasis`` not from 0 to 2.
 
     Example:
       >>> spectra = jnp.array([[[3.0]], [[1.0]]])
@@ -53,6 +53,8 @@ def mask_mse(
     """
     if target == "phase_sensitive" and not jnp.iscomplexobj(spectra):
         raise ValueError(f"target={target!r}: needs complex spectra; magnitudes have no phase")
+    if not 0 <= emphasis <= 2:
+        raise ValueError(f"emphasis={emphasis}: expected a number from 0 to 2")
     ideal: dict[str, Callable] = {
         "binary": binary_mask,
         "ratio": partial(wiener_mask, power=1.0),

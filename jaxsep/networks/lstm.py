@@ -27,7 +27,7 @@ class LSTMMask(RecurrentMask):
 
     cell = "lstm"
     gates = 4
-    open_gate = 1  # the forget gate's bias starts at 1, so that early gradients reach far
+    unit_bias_gate = 1  # the forget gate's bias starts at 1, so that early gradients reach far
 
     def portable(self) -> LSTMMask:
         """The same network, with the implementation that runs anywhere."""

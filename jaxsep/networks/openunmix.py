@@ -131,7 +131,7 @@ class OpenUnmixModule(nn.Module):
             x = run(
                 x,
                 [
-                    CellWeights(width, gates=4, open_gate=1, name=f"lstm_{layer}_{d}")(x.shape[-1])
+                    CellWeights(width, gates=4, unit_bias_gate=1, name=f"lstm_{layer}_{d}")(x.shape[-1])
                     for d in directions
                 ],
             )

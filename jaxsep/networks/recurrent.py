@@ -35,7 +35,7 @@ class RecurrentMask(LinenNetwork):
     """Kind of unit, by which its parameters are named."""
     gates: ClassVar[int]
     """Projections of the input that a unit takes."""
-    open_gate: ClassVar[int | None] = None
+    unit_bias_gate: ClassVar[int | None] = None
     """The projection whose bias starts at 1 instead of 0."""
     state_bias: ClassVar[bool] = False
     """Whether the last projection of the state has a bias of its own."""
@@ -86,7 +86,7 @@ class RecurrentMaskModule(nn.Module):
             CellWeights(
                 self.config.width,
                 self.config.gates,
-                self.config.open_gate,
+                self.config.unit_bias_gate,
                 self.config.state_bias,
                 name=f"{self.config.cell}_{layer}_{direction}",
             )(inputs)
@@ -103,12 +103,12 @@ class CellWeights(nn.Module):
 
     width: int
     gates: int
-    open_gate: int | None = None
+    unit_bias_gate: int | None = None
     state_bias: bool = False
 
     @nn.compact
     def __call__(self, inputs: int) -> dict[str, jax.Array]:
-        width, gates, gate = self.width, self.gates, self.open_gate
+        width, gates, gate = self.width, self.gates, self.unit_bias_gate
 
         def bias_init(key, shape):
             del key
