@@ -264,8 +264,9 @@ def test_the_command_filters(rng, tmp_path, capsys):
     for stem, value in expected.items():
         written = read_audio(tmp_path / "out" / "model" / "song" / f"{stem}.wav")
         np.testing.assert_allclose(written, value, atol=1e-5)
-    assert main([*arguments, "--wiener", "-1"]) == 2
-    assert "wiener=-1: expected 0 or more iterations" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, "--wiener", "-1"])
+    assert "--wiener: -1: expected a whole number from 0 to 100" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path), "--baseline", "irm", "--wiener", "1"]) == 2
     assert "wiener=1: filters the stems of a model" in capsys.readouterr().err
     alone, variables = small(sources=("vocals",), residual="vocals")
