@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.intervals import drawn_means, interval
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator, score_track
@@ -94,14 +95,13 @@ def score(estimate: Estimator, references: dict[str, np.ndarray], rate: int) -> 
 
 def summarize(scores: list[dict], draws: int = 1000) -> dict[str, dict[str, list[float]]]:
     """Mean and interval of each figure over the sections: ``[mean, low, high]``."""
-    chosen = np.random.default_rng(0).integers(len(scores), size=(draws, len(scores)))
     summary: dict[str, dict[str, list[float]]] = {}
     for stem in _FILES:
         summary[stem] = {}
         for figure in _FIGURES:
             values = np.array([s[stem][figure] for s in scores])
-            low, high = np.percentile(values[chosen].mean(axis=1), [2.5, 97.5])
-            summary[stem][figure] = [round(float(v), 2) for v in (values.mean(), low, high)]
+            ends = interval(drawn_means(values, np.ones(len(values)), draws))
+            summary[stem][figure] = [round(float(values.mean()), 2), *ends]
     return summary
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.intervals import drawn_means, interval
 from benchmarks.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
@@ -81,8 +82,7 @@ def summarize(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> 
         gained, names = scores[active, 1, s], recordings[active, s]
         groups = [gained[names == name] for name in np.unique(names)]
         total, count = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
-        chosen = rng.integers(len(groups), size=(draws, len(groups)))
-        drawn[s] = total[chosen].sum(axis=1) / count[chosen].sum(axis=1)
+        drawn[s] = drawn_means(total, count, draws, rng)
         rows[source] = _row(scores[active, 0, s].mean(), gained.mean(), drawn[s])
         rows[source] |= {"mixtures": int(active.sum()), "recordings": len(groups)}
     value, gain = (float(np.mean([rows[s][figure] for s in SOURCES])) for figure in ("si_sdr", "si_sdri"))
@@ -92,7 +92,7 @@ def summarize(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> 
 
 
 def _row(value, gained, drawn):
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = interval(drawn)
     figures = {"si_sdr": value, "si_sdri": gained, "low": low, "high": high}
     return {name: round(float(v), 2) for name, v in figures.items()}
 

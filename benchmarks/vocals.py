@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep.audio import AudioWriter, read_audio, write_together
+from benchmarks.intervals import drawn_means, interval
+from jaxsep.audio import AudioWriter, audio_files, read_audio, write_together
 from jaxsep.baselines import oracle
 from jaxsep.cli import main as jaxsep
 
@@ -32,8 +33,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N")
     parser.add_argument("--json", default=str(Path(__file__).parent / "results" / "vocals.json"))
     options = parser.parse_args(arguments)
-    clips = sorted(p for p in Path(options.folder).iterdir() if p.suffix in (".flac", ".ogg", ".wav"))
-    clips = clips[:: options.every]
+    clips = audio_files(options.folder, depth=0)[:: options.every]
     path = Path(options.json)
     results = json.loads(path.read_text()) if path.exists() else {}
     with tempfile.TemporaryDirectory() as name:
@@ -52,23 +52,17 @@ def main(arguments: list[str]) -> int:
             if status := jaxsep(scores):
                 return status
             scored = json.loads((work / "s.json").read_text())
-            interval = gnsdr_interval(list(scored["tracks"].values()))
-            print(f"voice GNSDR: 95 % of draws of the clips {interval[0]:.2f} to {interval[1]:.2f} dB")
+            voice = [track["vocals"] for track in scored["tracks"].values()]
+            seconds = np.array([row["seconds"] for row in voice])
+            ends = interval(drawn_means(seconds * [row["nsdr"] for row in voice], seconds))
+            print("voice GNSDR: 95 % of draws of the clips {:.2f} to {:.2f} dB".format(*ends))
             results[title] = {
                 "clips": len(clips),
                 "summary": scored["summary"],
-                "voice GNSDR interval": interval,
+                "voice GNSDR interval": ends,
             }
     path.write_text(json.dumps(results, indent=2) + "\n")
     return 0
-
-
-def gnsdr_interval(tracks: list[dict], draws: int = 1000) -> list[float]:
-    """The voice's NSDR, weighted by length: the interval that holds 95 % of draws of the clips, dB."""
-    nsdr, seconds = (np.array([t["vocals"][name] for t in tracks]) for name in ("nsdr", "seconds"))
-    chosen = np.random.default_rng(0).integers(len(tracks), size=(draws, len(tracks)))
-    means = (nsdr * seconds)[chosen].sum(axis=1) / seconds[chosen].sum(axis=1)
-    return [round(float(v), 2) for v in np.percentile(means, [2.5, 97.5])]
 
 
 def _prepare(clip, work):

@@ -10,7 +10,7 @@ import sys
 import warnings
 
 from jaxsep import __version__
-from jaxsep.errors import AudioWarning, UserError, for_command
+from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
 
 
@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.verbose:
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        print(f"jaxsep: {reason} ({type(error).__name__}; -v shows where)", file=sys.stderr)
+        print(f"jaxsep: {one_line(error)} ({type(error).__name__}; -v shows where)", file=sys.stderr)
         return 2
 
 

@@ -17,6 +17,16 @@ class AudioWarning(UserWarning):
     """Something about a file that the user should know, and that did not stop the work."""
 
 
+def one_line(error: Exception) -> str:
+    """What an exception says, in one line of at most 300 characters; its name where it says nothing.
+
+    Example:
+      >>> one_line(ValueError("two\\nlines")), one_line(MemoryError())
+      ('two lines', 'MemoryError')
+    """
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def for_command(error: UserError) -> str:
     """The message as a command says it, with the flag of the option that mends it.
 

@@ -56,14 +56,6 @@ class View(io.RawIOBase):
         self._file = open(path, "rb")  # noqa: SIM115 (closed with the view)
         self._part, self._at = part, 0
 
-    def readable(self):
-        """True."""
-        return True
-
-    def seekable(self):
-        """True."""
-        return True
-
     def seek(self, offset, whence=os.SEEK_SET):
         """Move; offsets count from the part's start."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._part.end - self._part.start}

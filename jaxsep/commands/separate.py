@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from jaxsep.audio import AudioReader, AudioWriter, audio_files, check_format, show, write_together
-from jaxsep.errors import AudioWarning, UserError, for_command
+from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.outputs import claimed_folder, make_folder, note_source, output_folder
 from jaxsep.separator import Separator
 
@@ -98,8 +98,7 @@ def separate_file(
 
 def _reason(error):
     """What a system's error says, in one line, the file that it is about aside."""
-    said = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
-    return f"could not be separated ({said or type(error).__name__})"
+    return f"could not be separated ({getattr(error, 'strerror', None) or one_line(error)})"
 
 
 def _chosen(text, sources):

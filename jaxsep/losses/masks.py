@@ -61,10 +61,8 @@ def mask_mse(
         "wiener": wiener_mask,
         "phase_sensitive": phase_sensitive_mask,
     }
-    error = estimate - ideal[target](spectra)
-    if emphasis:
-        error *= jnp.sqrt(_weights(spectra, emphasis))
-    return magnitude_mse(error, jnp.zeros_like(error))
+    scale = jnp.sqrt(_weights(spectra, emphasis)) if emphasis else 1.0
+    return magnitude_mse(scale * estimate, scale * ideal[target](spectra))
 
 
 def _weights(spectra: jax.Array, emphasis: float) -> jax.Array:

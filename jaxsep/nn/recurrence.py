@@ -23,11 +23,7 @@ def lstm_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
     Returns:
       ``(frames, batch, width * len(weights))``; the state starts at zero.
     """
-    outputs = []
-    for backward, w in zip((False, True), weights, strict=False):
-        projected = x @ w["input"] + w["bias"]
-        outputs.append(_recur(projected, w["recurrent"], backward))
-    return jnp.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+    return _directions(x, weights, lambda gates, w, backward: _recur(gates, w["recurrent"], backward))
 
 
 def lstm_cudnn(x: jax.Array, weights: list[dict]) -> jax.Array:
@@ -94,16 +90,24 @@ def rnn_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
 
 def _scan(unit, x, weights):
     """Run ``unit(projected input, state, weights) -> state`` over the frames of each direction."""
-    outputs = []
-    for backward, w in zip((False, True), weights, strict=False):
-        projected = x @ w["input"] + w["bias"]
 
-        def frame(state, gates, w=w):
+    def recur(projected, w, backward):
+        def frame(state, gates):
             state = unit(gates, state, w)
             return state, state
 
         start = _zeros_like_batch(projected, w["recurrent"].shape[0])
-        outputs.append(jax.lax.scan(frame, start, projected, reverse=backward)[1])
+        return jax.lax.scan(frame, start, projected, reverse=backward)[1]
+
+    return _directions(x, weights, recur)
+
+
+def _directions(x, weights, recur):
+    """``recur(projected input, weights, backward)`` of each direction, side by side."""
+    outputs = [
+        recur(x @ w["input"] + w["bias"], w, backward)
+        for backward, w in zip((False, True), weights, strict=False)
+    ]
     return jnp.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 
 

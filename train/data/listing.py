@@ -61,10 +61,8 @@ def read_manifest(folder: Path) -> dict[str, tuple[str, str]]:
     listed: dict[str, tuple[str, str]] = {}
     part_of_recording: dict[str, tuple[str, int]] = {}
     for line, row in enumerate(rows, 2):
-        recording, part = (
-            row.get("source_id") or row["path"],
-            _PARTS.get((row["split"] or "").strip().lower()),
-        )
+        recording = row.get("source_id") or row["path"]
+        part = _PARTS.get((row["split"] or "").strip().lower())
         if part is None:
             raise UserError(
                 f"{path}: line {line}: split={row['split']!r}: expected one of {', '.join(_PARTS)}"
@@ -109,12 +107,15 @@ def listed_as(manifest: dict[str, tuple[str, str]], folder: Path, name: str) -> 
         ) from None
 
 
-def matching_files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """The audio files below a folder that any of the patterns matches, by name; ``**`` is any folders."""
+def matching_files(folder: Path, patterns: tuple[str, ...], files: list[Path] | None = None) -> list[Path]:
+    """The audio files below a folder that any of the patterns matches, by name; ``**`` is any folders.
+
+    ``files`` are all audio files below it, where they are known.
+    """
     wanted = [pattern.split("/") for pattern in patterns]
     return [
         path
-        for path in audio_files(folder)
+        for path in (audio_files(folder) if files is None else files)
         if any(_matches(path.relative_to(folder).parts, pattern) for pattern in wanted)
     ]
 

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import yaml
 
-from jaxsep.errors import UserError
+from jaxsep.errors import UserError, one_line
 from jaxsep.optimizers import OptimizerOptions
 from jaxsep.parts import from_dict, to_dict
 from jaxsep.training import init_state, make_batch, train_step
@@ -180,7 +180,7 @@ def why_impossible(config: TrainConfig) -> str:
     try:
         jax.eval_shape(step, jax.ShapeDtypeStruct(shape, np.float32))
     except Exception as error:  # what a network raises at shapes that cannot be is its library's affair
-        return " ".join(str(error).split())[:300] or type(error).__name__
+        return one_line(error)
     return ""
 
 

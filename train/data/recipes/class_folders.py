@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
 from jaxsep.parts import Generator, check_ranges, find, ranged, register
 from train.data import generators as generators
@@ -100,11 +101,11 @@ class ClassFolders:
 
     def _clips(self, data, folder, sources, part, extra=False):
         """The clips of a folder that belong to a part."""
-        manifest = read_manifest(folder)
+        manifest, files = read_manifest(folder), audio_files(folder)
         tracks: list[Track] = []
         for source in sources:
             clips = []
-            for path in matching_files(folder, self.files.get(source, (f"{source}/**/*",))):
+            for path in matching_files(folder, self.files.get(source, (f"{source}/**/*",)), files):
                 name = path.relative_to(folder).as_posix()
                 recording, belongs = recording_of(data.recording, path), part
                 if manifest:

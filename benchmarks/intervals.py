@@ -1,0 +1,32 @@
+"""Intervals of means over few recordings: what 95 % of draws of them with replacement have."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def drawn_means(totals, weights, draws: int = 1000, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Weighted means of draws with replacement.
+
+    Args:
+      totals: ``(recordings,)`` sums, or values times their weights.
+      weights: ``(recordings,)`` what they were summed over.
+      draws: how many.
+      rng: to draw by; None for a fixed start.
+
+    Returns:
+      ``(draws,)``.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    chosen = rng.integers(len(totals), size=(draws, len(totals)))
+    return np.asarray(totals)[chosen].sum(axis=1) / np.asarray(weights)[chosen].sum(axis=1)
+
+
+def interval(means) -> list[float]:
+    """Lower and upper end of what 95 % of the means lie in.
+
+    Example:
+      >>> interval(np.arange(101))
+      [2.5, 97.5]
+    """
+    return [round(float(end), 2) for end in np.percentile(means, [2.5, 97.5])]
