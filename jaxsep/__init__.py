@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from jaxsep import networks as networks
     from jaxsep import optimizers as optimizers
     from jaxsep import parts as parts
+    from jaxsep import precision as precision
     from jaxsep import spectral as spectral
     from jaxsep import training as training
     from jaxsep import wiener as wiener
@@ -81,6 +82,7 @@ _MODULES = [
     "networks",
     "optimizers",
     "parts",
+    "precision",
     "report",
     "resampling",
     "separator",

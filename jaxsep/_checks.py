@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 #: Most channels or sources that a function takes.
 _MOST = 64
@@ -35,6 +42,11 @@ def as_complex(name: str, value, dtype=jnp.complex64) -> jax.Array:
 
 def at_least(name: str, value, least: int) -> int:
     """Return ``value`` as an int; refuse what is not an integer of at least ``least``."""
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{name} is traced, and the shape of the result follows from it: make it static, by "
+            f"jax.jit(function, static_argnames={name!r}), or bind it by functools.partial before jit"
+        )
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}={value!r}: expected an integer of at least {least}")
     return int(value)
@@ -57,6 +69,17 @@ def samples_last(name: str, shape: tuple[int, ...], what: str = "channels") -> N
             f"{name}.shape={shape}: {count} {what}, {reason}; samples come last: transpose an array of "
             f"(samples, {what}), as soundfile reads it, by {name}.T"
         )
+
+
+def standard_promotion(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let complex and real arrays meet in ``function``, whatever ``jax_numpy_dtype_promotion`` says."""
+
+    @wraps(function)
+    def wrapped(*args, **kwargs):
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def _check_x64(name: str, dtype) -> None:

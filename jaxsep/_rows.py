@@ -9,6 +9,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxsep._sharding import on_each_device
+
 #: Bytes of intermediate results that stay in a CPU core's cache.
 _CACHE = 2 << 20
 
@@ -30,13 +32,19 @@ def map_rows(
       row_bytes: size of the largest intermediate result of a row.
       shared: arrays that every row is given whole, after its own.
     """
-    batch = arrays[0].shape[: arrays[0].ndim - core]
-    rows, at_once = math.prod(batch), max(1, _CACHE // max(1, row_bytes))
-    if rows <= at_once:
-        return function(*arrays, *shared)
-    flat = tuple(x.reshape(rows, *x.shape[x.ndim - core :]) for x in arrays)
-    y = _mapped(function, at_once, flat, shared)
-    return y.reshape(*batch, *y.shape[1:])
+
+    def part(*given):
+        arrays, shared = given[:count], given[count:]
+        batch = arrays[0].shape[: arrays[0].ndim - core]
+        rows, at_once = math.prod(batch), max(1, _CACHE // max(1, row_bytes))
+        if rows <= at_once:
+            return function(*arrays, *shared)
+        flat = tuple(x.reshape(rows, *x.shape[x.ndim - core :]) for x in arrays)
+        y = _mapped(function, at_once, flat, shared)
+        return y.reshape(*batch, *y.shape[1:])
+
+    count = len(arrays)
+    return on_each_device(part, *arrays, core=core, shared=shared)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -56,22 +64,31 @@ def _(function, at_once, primals, tangents):
     return jax.jvp(lambda arrays, shared: function(*arrays, *shared), primals, tangents)
 
 
-def each_problem(solve: Callable, *arrays: jax.Array, core: int):
+def each_problem(solve: Callable, *arrays: jax.Array, core: int, shared: tuple = ()):
     """Apply ``solve`` to every leading index of ``arrays``, whose problems have ``core`` dimensions.
 
     On a CPU one after another: vmap would run every problem until the slowest is done, and its
     skinny products are slow there.
+    What all problems see alike is ``shared``, given to ``solve`` after its own arrays.
     """
-    batch = arrays[0].shape[: arrays[0].ndim - core]
-    if not batch:
-        return solve(*arrays)
+    count = len(arrays)
 
-    def in_turn(*rows):
-        return jax.lax.map(lambda row: solve(*row), rows)
+    def in_turn(rows, shared):
+        return jax.lax.map(lambda row: solve(*row, *shared), rows)
 
-    rows = [x.reshape(-1, *x.shape[x.ndim - core :]) for x in arrays]
-    result = jax.lax.platform_dependent(*rows, cpu=in_turn, default=jax.vmap(solve))
-    return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
+    def at_once(rows, shared):
+        return jax.vmap(lambda *row: solve(*row, *shared))(*rows)
+
+    def part(*given):
+        arrays, shared = given[:count], given[count:]
+        batch = arrays[0].shape[: arrays[0].ndim - core]
+        if not batch:
+            return solve(*arrays, *shared)
+        rows = tuple(x.reshape(-1, *x.shape[x.ndim - core :]) for x in arrays)
+        result = jax.lax.platform_dependent(rows, shared, cpu=in_turn, default=at_once)
+        return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
+
+    return on_each_device(part, *arrays, core=core, shared=shared)
 
 
 def varying_as(value, x: jax.Array) -> jax.Array:

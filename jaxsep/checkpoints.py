@@ -58,7 +58,8 @@ class Checkpoints:
             items = args.Composite(state=args.StandardSave(state), config=described)
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
-            self._write_sums(step)
+            if jax.process_index() == 0:
+                self._write_sums(step)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self._root / str(step)}: the checkpoint could not be saved ({error}); "
@@ -139,6 +140,10 @@ class Checkpoints:
         self._sum_file(step).unlink(missing_ok=True)
         self._manager.reload()
         return place
+
+    def reload(self) -> None:
+        """Look again which steps there are: another host may have moved some."""
+        self._manager.reload()
 
     def close(self) -> None:
         """Release what the checkpoint manager holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import math
@@ -20,10 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot print ends no batch
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
-    if options.device:
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(options.device, options.device)
     warnings.showwarning = _show_warning
+    unraisable, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
+        if options.device:
+            _choose(options.device)
         for plugin in getattr(options, "plugin", []):
             load_plugin(plugin)
         status = options.run()(options)
@@ -46,6 +48,33 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"jaxsep: {one_line(error)} ({type(error).__name__}; -v shows where)", file=sys.stderr)
         return 2
+    finally:
+        sys.unraisablehook = unraisable
+
+
+def _interrupt_again(unraisable):
+    """An interrupt inside a callback of the garbage collector, where Python drops it, comes once more."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _choose(device):
+    """Compute on this kind of device; say what to install where JAX has none."""
+    os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
+    if device == "cpu":
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts where no plug-in is installed
+        remedy = {
+            "gpu": "for an NVIDIA card install jax[cuda12] or jax[cuda13], as its driver is",
+            "tpu": "on a TPU's host install jax[tpu]",
+        }[device]
+        raise UserError(f"--device {device}: JAX {jax.__version__} finds none here; {remedy}") from error
 
 
 def _parser():

@@ -12,6 +12,9 @@ import numpy as np
 from jaxsep.files import write_atomically
 from jaxsep.spectral import amplitude_to_db, stft
 
+#: Gray of text and axes: a contrast above 4.5 to white and to black.
+_INK = "#767676"
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -143,7 +146,7 @@ def plot_scores(scores: dict[str, dict[str, float | None]], label: str, path=Non
         heights = [np.nan if row.get(s) is None else row[s] for s in sources]
         axis.bar(at, heights, width, label=_literal(model))
     axis.set_xticks(np.arange(len(sources)), [_literal(s) for s in sources])
-    axis.axhline(0, color="black", linewidth=0.6)
+    axis.axhline(0, color=_INK, linewidth=0.6)
     axis.set_ylabel(label)
     axis.legend(fontsize=8, ncols=3)
     return _png(figure, path)
@@ -185,9 +188,27 @@ def _panels(count, height=1.9):
     return figure, np.atleast_1d(figure.subplots(count, sharex=True))
 
 
+def _fit_any_page(figure):
+    """Draw on nothing, in a gray that can be read on a light page and on a dark one."""
+    from matplotlib.spines import Spine
+    from matplotlib.text import Text
+
+    figure.patch.set_alpha(0)
+    for axis in figure.axes:
+        axis.patch.set_alpha(0)
+        axis.tick_params(color=_INK, labelcolor=_INK)
+        if axis.get_legend():
+            axis.get_legend().get_frame().set_alpha(0)
+    for text in figure.findobj(lambda part: isinstance(part, Text) and part.get_color() == "black"):
+        text.set_color(_INK)
+    for spine in figure.findobj(Spine):
+        spine.set_edgecolor(_INK)
+
+
 def _png(figure, path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _fit_any_page(figure)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     if path is not None:

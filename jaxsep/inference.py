@@ -33,11 +33,11 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
       start: ``(channels, at least 1)``: the first samples, which mirrored are the left context; silence
         without. Networks that never heard silence cut off sound do worse beside it.
     """
-    context = jnp.zeros((channels, overlap))
+    context = jnp.zeros((channels, overlap), jnp.float32)
     if start is not None:
         start = jnp.asarray(start[:, :overlap])
         context = jnp.pad(start, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
-    return Carry(context, jnp.zeros((num_sources, channels, overlap)))
+    return Carry(context, jnp.zeros((num_sources, channels, overlap), jnp.float32))
 
 
 def extend(ending: np.ndarray, count: int) -> np.ndarray:
@@ -132,5 +132,5 @@ def separate_long(
 @partial(jax.jit, static_argnums=(0, 1))
 def _fade(segment, overlap):
     """Trapezoid whose rise and fall add to one."""
-    rise = (jnp.arange(overlap) + 0.5) / overlap
-    return jnp.concatenate([rise, jnp.ones(segment - 2 * overlap), rise[::-1]])
+    rise = (jnp.arange(overlap, dtype=jnp.float32) + 0.5) / overlap
+    return jnp.concatenate([rise, jnp.ones(segment - 2 * overlap, jnp.float32), rise[::-1]])

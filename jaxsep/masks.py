@@ -109,7 +109,7 @@ def binary_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:
       [1.0, 0.0]
     """
     loudest = jnp.argmax(jnp.abs(spectra), axis=axis)
-    return jnp.moveaxis(jax.nn.one_hot(loudest, spectra.shape[axis]), -1, axis)
+    return jnp.moveaxis(jax.nn.one_hot(loudest, spectra.shape[axis], dtype=jnp.float32), -1, axis)
 
 
 def phase_sensitive_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:

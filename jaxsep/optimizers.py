@@ -19,7 +19,7 @@ from jaxsep.parts import Schedule, ranged, register
 class Constant:
     """Rises from zero over a warm-up, then stays."""
 
-    warmup_steps: int = ranged(0, least=0)
+    warmup_steps: int = ranged(0, least=0, most=2**31 - 1)
     """Steps of linear rise from zero."""
 
     def __call__(self, learning_rate: float, total_steps: int) -> optax.Schedule:
@@ -38,9 +38,9 @@ class Cosine:
       [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
-    warmup_steps: int = ranged(0, least=0)
+    warmup_steps: int = ranged(0, least=0, most=2**31 - 1)
     """Steps of linear rise from zero."""
-    total_steps: int = ranged(0, least=0)
+    total_steps: int = ranged(0, least=0, most=2**31 - 1)
     """Steps over which it falls, warm-up included; the run's own when 0."""
 
     def __call__(self, learning_rate: float, total_steps: int) -> optax.Schedule:
@@ -54,9 +54,9 @@ class Cosine:
 class Exponential:
     """After the warm-up falls by ``decay_rate`` over the run."""
 
-    warmup_steps: int = ranged(0, least=0)
+    warmup_steps: int = ranged(0, least=0, most=2**31 - 1)
     """Steps of linear rise from zero."""
-    total_steps: int = ranged(0, least=0)
+    total_steps: int = ranged(0, least=0, most=2**31 - 1)
     """Steps over which it falls, warm-up included; the run's own when 0."""
     decay_rate: float = ranged(0.1, above=0, most=1)
     """What it falls to, as a share of the learning rate."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import parts
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
 from jaxsep.masks import slowed_mask
 from jaxsep.networks import LSTMMask
@@ -160,11 +160,12 @@ class System:
     def init(self, key: jax.Array) -> dict:
         """Return fresh variables."""
         codec, frames = self.config.codec, self.config.network.window or 8
-        encoded = codec.encode(jnp.zeros((1, self.config.channels, codec.samples(frames))))
+        encoded = codec.encode(jnp.zeros((1, self.config.channels, codec.samples(frames)), jnp.float32))
         return self.network.init(key, encoded.features)
 
+    @standard_promotion
     def forward(
-        self, variables, mixture, *, train=False, key=None, mask=None, axis_name=None
+        self, variables, mixture, *, train=False, key=None, mask=None, axis_name=None, apply=None
     ) -> tuple[Estimates, Encoded, dict]:
         """Estimate the sources of a batch, in every domain that a loss may want, at speed 1.
 
@@ -172,6 +173,7 @@ class System:
           variables: what :meth:`init` returned, or trained ones.
           mixture: ``(batch, channels, samples)`` float32 waveforms.
           train, key, mask, axis_name: see :class:`jaxsep.networks.BuiltNetwork`.
+          apply: how to run the network, in another precision say; its own ``apply`` when None.
 
         Returns:
           estimates relative to the level, the encoded mixture with its level, and the new model
@@ -192,9 +194,10 @@ class System:
             )
         encoded = codec.encode(mixture)
         call = dict(train=train, key=key, mask=mask, axis_name=axis_name)
-        outputs, model_state = self.network.apply(variables, encoded.features, **call)
+        outputs, model_state = (apply or self.network.apply)(variables, encoded.features, **call)
         return codec.decode(encoded, outputs, mixture.shape[-1], self.residual), encoded, model_state
 
+    @standard_promotion
     def separate(self, variables, mixture, *, wiener: int = 0) -> jax.Array:
         """Separate a waveform in one piece, at all of ``config.speeds``.
 
@@ -217,6 +220,7 @@ class System:
         at_least_ndim("mixture", mixture, 2, "(..., 2, samples)")
         return self.separate_channels(variables, mixture, wiener=wiener)
 
+    @standard_promotion
     def separate_channels(self, variables, mixture, *, wiener: int = 0) -> jax.Array:
         """Separate ``(..., channels, samples)`` in one piece, channels together or each on its own.
 

@@ -21,10 +21,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxsep._checks import standard_promotion
+from jaxsep._sharding import step_on_each_device
 from jaxsep.augment import AugmentConfig, augment
 from jaxsep.fine_tuning import FineTuning, map_named
 from jaxsep.losses import domains_of, loss_of
 from jaxsep.parts import find, names
+from jaxsep.precision import Precision, network_in
 from jaxsep.system import System, SystemConfig
 
 
@@ -107,13 +110,15 @@ def make_batch(sources, weight=None, example_id=None) -> dict[str, jax.Array]:
     sources = jnp.asarray(sources, jnp.float32)
     return {
         "sources": sources[:, :, None] if sources.ndim == 3 else sources,
-        "weight": jnp.ones(size) if weight is None else jnp.asarray(weight, jnp.float32),
+        "weight": jnp.ones(size, jnp.float32) if weight is None else jnp.asarray(weight, jnp.float32),
         "id": jnp.arange(size, dtype=jnp.uint32)
         if example_id is None
         else jnp.asarray(example_id, jnp.uint32),
     }
 
 
+@standard_promotion
+@step_on_each_device
 def train_step(
     state: TrainState,
     batch: dict[str, jax.Array],
@@ -126,6 +131,9 @@ def train_step(
     ema_decay: float = 0.0,
     tuning: FineTuning = FineTuning(),
     teacher: Callable[[jax.Array], jax.Array] | None = None,
+    precision: Precision = "float32",
+    accumulate: int = 1,
+    remat: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Take one training step.
@@ -143,8 +151,13 @@ def train_step(
       tuning: what of the network is trained, and how fast.
       teacher: what the estimates are compared with, given the ``(batch, sources, channels, samples)``
         sources; the sources themselves when None. See :mod:`jaxsep.distillation`.
+      precision, remat: in which numbers the network is computed, and whether to compute again in the reverse
+        pass what is cheap; see :mod:`jaxsep.precision`.
+      accumulate: parts that the batch is cut into, one computed after another, whose gradients are summed:
+        that of the whole batch in a part of the memory. Batch norm sees each part on its own.
       axis_name: mapped device axis (``shard_map``, ``pmap``); None under plain ``jit``, sharded
-        or not. All four give the same gradients.
+        or not. All four give the same gradients. A batch that is spread over explicit mesh axes runs
+        under ``shard_map`` by itself; a ``teacher`` must then not close over traced arrays.
 
     Returns:
       The state after, and scalars: ``loss``, ``grad_norm``, ``param_norm``, ``update_norm``,
@@ -159,13 +172,15 @@ def train_step(
         length=length,
         tuning=tuning,
         teacher=teacher,
+        precision=precision,
+        accumulate=accumulate,
+        remat=remat,
         axis_name=axis_name,
     )
     rate = _rates(system.config.network, tuning)
 
     def updates():
-        with jax.numpy_dtype_promotion("standard"):
-            change, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        change, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         return map_named(lambda name, leaf: rate(name) * leaf, change), opt_state
 
     # Twice, here for its norm alone: what is kept for a step that may not count costs more.
@@ -193,6 +208,8 @@ def train_step(
     return new, metrics
 
 
+@standard_promotion
+@step_on_each_device
 def batch_gradient(
     state,
     batch,
@@ -203,20 +220,23 @@ def batch_gradient(
     length=None,
     tuning=FineTuning(),
     teacher=None,
+    precision="float32",
+    accumulate=1,
+    remat=False,
     axis_name=None,
 ):
     """Return the gradient of the weighted mean loss, the loss and the new model state."""
-    rate = _rates(system.config.network, tuning)
-    keys = example_keys(state.seed, state.step, batch["id"])
+    rate, apply = _rates(system.config.network, tuning), network_in(system.network, precision, remat)
     length = length or batch["sources"].shape[-1]
-    sources = jax.vmap(partial(augment, augmentation, length=length))(keys[:, 0], batch["sources"])
-    reference = sources if teacher is None else teacher(sources)
-    weight = batch["weight"]
-    total_weight = jnp.maximum(_sum(jnp.sum(weight), axis_name), jnp.finfo(weight.dtype).tiny)
+    total = jnp.sum(batch["weight"])
+    total_weight = jnp.maximum(_sum(total, axis_name), jnp.finfo(total.dtype).tiny)
 
-    def objective(params):
+    def objective(params, statistics, batch):
+        keys, weight = example_keys(state.seed, state.step, batch["id"]), batch["weight"]
+        sources = jax.vmap(partial(augment, augmentation, length=length))(keys[:, 0], batch["sources"])
+        reference = sources if teacher is None else teacher(sources)
         trained = map_named(lambda n, leaf: leaf if rate(n) else jax.lax.stop_gradient(leaf), params)
-        variables = {"params": trained, "batch_stats": state.model_state}
+        variables = {"params": trained, "batch_stats": statistics}
         estimates, encoded, model_state = system.forward(
             variables,
             jnp.sum(sources, axis=1),
@@ -224,6 +244,7 @@ def batch_gradient(
             key=keys[:, 1],
             mask=weight,
             axis_name=axis_name,
+            apply=apply,
         )
         each = example_loss(loss, system, estimates, encoded, reference)
         return jnp.sum(jnp.where(weight > 0, weight * each, 0.0)) / total_weight, model_state
@@ -233,9 +254,30 @@ def batch_gradient(
         # Without this, shard_map's gradient of replicated parameters is already summed over the
         # devices, and summing or averaging it again is silently wrong.
         params = jax.tree.map(lambda p: jax.lax.pcast(p, axis_name, to="varying"), params)
-    (value, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    (value, model_state), gradients = _in_parts(
+        partial(gradient, params), state.model_state, batch, accumulate
+    )
     gradients = jax.tree.map(lambda g: _sum(g, axis_name), gradients)
     return gradients, _sum(value, axis_name), model_state
+
+
+def _in_parts(gradient, statistics, batch, count):
+    """Sum ``gradient(statistics, part)`` over parts of a batch, each with the statistics the last left."""
+    size = len(batch["weight"])
+    if count == 1:
+        return gradient(statistics, batch)
+    if size % count:
+        raise ValueError(f"accumulate={count}: expected a divisor of the {size} examples of a device")
+    parts = jax.tree.map(lambda x: x.reshape(count, size // count, *x.shape[1:]), batch)
+    first, rest = jax.tree.map(lambda x: x[0], parts), jax.tree.map(lambda x: x[1:], parts)
+
+    def add(carry, part):
+        (value, statistics), gradients = carry
+        (more, statistics), further = gradient(statistics, part)
+        return ((value + more, statistics), jax.tree.map(jnp.add, gradients, further)), None
+
+    return jax.lax.scan(add, gradient(statistics, first), rest)[0]
 
 
 def example_keys(seed, step, ids: jax.Array) -> jax.Array:
@@ -265,6 +307,8 @@ def example_loss(loss: Any, system: System, estimates, encoded, sources) -> jax.
     return loss_of(loss, estimates, reference)
 
 
+@standard_promotion
+@step_on_each_device
 def eval_step(
     state: TrainState, batch, *, system: System, loss: Any, axis_name: str | None = None
 ) -> dict[str, jax.Array]:

@@ -20,13 +20,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim
+from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim, standard_promotion
+from jaxsep._sharding import keeps_sharding, on_each_device
 from jaxsep.spectral import istft, stft
 
 #: Magnitude that the loudest bin of an excerpt is scaled down to.
 _LOUDEST = 10.0
 
 
+@keeps_sharding
+@standard_promotion
 def wiener(
     estimates,
     mixture,
@@ -91,6 +94,8 @@ def wiener(
     return _in_excerpts(estimates, mixture, length, options)
 
 
+@keeps_sharding
+@standard_promotion
 def wiener_stems(
     stems,
     mixture,
@@ -149,6 +154,7 @@ def wiener_stems(
     return found if residual is None else close(found, mixture, residual)
 
 
+@standard_promotion
 def refine(spectra, mixture, *, iterations: int, peak, longest: int = 300) -> jax.Array:
     """Filter a window: :func:`wiener` of excerpts about as long as each other, the same at any level.
 
@@ -183,12 +189,16 @@ def close(stems: jax.Array, mixture: jax.Array, residual: int) -> jax.Array:
 
 def _each(function, stems, mixture, core):
     """A function of stems and a mixture, of ``core`` dimensions, for each in turn: memory is one's."""
-    batch = mixture.shape[: mixture.ndim - core]
-    if not batch:
-        return function(stems, mixture)
-    rows = (stems.reshape(-1, *stems.shape[-core - 1 :]), mixture.reshape(-1, *mixture.shape[-core:]))
-    found = jax.lax.map(lambda row: function(*row), rows)
-    return found.reshape(*batch, *found.shape[1:])
+
+    def part(stems, mixture):
+        batch = mixture.shape[: mixture.ndim - core]
+        if not batch:
+            return function(stems, mixture)
+        rows = (stems.reshape(-1, *stems.shape[-core - 1 :]), mixture.reshape(-1, *mixture.shape[-core:]))
+        found = jax.lax.map(lambda row: function(*row), rows)
+        return found.reshape(*batch, *found.shape[1:])
+
+    return on_each_device(part, stems, mixture, core=(core + 1, core))
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -36,6 +36,7 @@ FLOORS = {
     "optimizers": 4,
     "distillation": 4,
     "fine_tuning": 4,
+    "precision": 4,
     "training": 4,
     "inference": 4,
     "files": 5,

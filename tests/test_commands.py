@@ -1,6 +1,7 @@
 """The commands, as a user runs them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -258,6 +259,31 @@ def test_resuming_scores_a_model_trained_anew_again(tmp_path, rng):
         assert main([*command, "-m", str(tmp_path / "m")]) == 0
         scores.append(json.loads((tmp_path / "s.json").read_text())["tracks"]["x"]["a"]["sdr"])
     assert scores[0] != scores[1]
+
+
+def test_a_perfect_estimate_is_counted(tmp_path, rng, capsys):
+    """Its SI-SDR is infinite; means are of the others, and say so."""
+    for track, perfect in (("one", True), ("two", False)):
+        for stem in ("a", "b"):
+            x = rng.standard_normal(4000).astype(np.float32) / 5
+            y = x if perfect else x + rng.standard_normal(4000).astype(np.float32) / 50
+            for folder, signal in (("references", x), ("estimates", y)):
+                (tmp_path / folder / track).mkdir(parents=True, exist_ok=True)
+                soundfile.write(tmp_path / folder / track / f"{stem}.wav", signal, 8000, subtype="FLOAT")
+    scores = tmp_path / "scores.json"
+    command = ["evaluate", str(tmp_path / "references"), str(tmp_path / "estimates"), "--json", str(scores)]
+    assert main(command) == 0
+    said, found = capsys.readouterr().out, json.loads(scores.read_text())
+    assert "left out: 1 perfect (+inf dB SI-SDR)" in said
+    assert found["tracks"]["one"]["a"]["si_sdr"] == "inf"
+    assert found["summary"]["a"]["perfect"] == 1
+    assert found["summary"]["a"]["si_sdr"] == found["tracks"]["two"]["a"]["si_sdr"]
+    assert main([*command, "--resume"]) == 0
+    assert json.loads(scores.read_text()) == found
+    shutil.rmtree(tmp_path / "references" / "two")
+    shutil.rmtree(tmp_path / "estimates" / "two")
+    assert main(command) == 0
+    assert json.loads(scores.read_text())["summary"]["a"]["si_sdr"] == "inf"
 
 
 def test_frames_are_scored_as_images(tmp_path, rng, capsys):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import struct
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,6 +125,32 @@ def test_what_a_format_cannot_hold_is_refused(separate, tmp_path):
         assert not list(folder.iterdir())
     assert separate(tmp_path / "six.wav", options=["--format", "wma"])[0] == 2
     assert separate(tmp_path / "six.wav")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value"),
+    [
+        (24, "<I", 2**31 - 1),
+        (24, "<I", 1),
+        (24, "<I", 0),
+        (22, "<H", 0),
+        (22, "<H", 65535),
+        (40, "<I", 2**32 - 16),
+    ],
+    ids=["2 GHz", "1 Hz", "0 Hz", "no channel", "65535 channels", "4 GB"],
+)
+def test_headers_that_state_absurd_numbers(separate, music, at, form, value):
+    """What a header states makes neither work nor memory: it is refused, or what is there is read."""
+    data = bytearray((music / "song.wav").read_bytes())
+    struct.pack_into(form, data, at, value)
+    (music / "odd.wav").write_bytes(data)
+    start = time.perf_counter()
+    status, folder, said = separate(music / "odd.wav")
+    assert time.perf_counter() - start < 30
+    if status == 0:
+        assert read_audio(folder / "odd" / "vocals.wav").shape == (2, RATE)
+    else:
+        assert status == 2 and "odd.wav: " in said and not list(folder.glob("*/*"))
 
 
 def damaged(folder):

@@ -1,11 +1,15 @@
 """The command line under hostile conditions: one bad file, name or place never takes the rest along."""
 
+import dataclasses
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import numpy as np
@@ -14,14 +18,17 @@ import soundfile
 
 import jaxsep.commands.evaluate
 import jaxsep.commands.separate
+from jaxsep.augment import AugmentConfig
 from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import UserError
 from jaxsep.figures import Sound
 from jaxsep.hub import load_model, save_model
 from jaxsep.networks import LSTMMask
+from jaxsep.parts import find, from_dict, names
 from jaxsep.report import PageTrack, listening_page
 from jaxsep.system import System, SystemConfig
+from train.config import DataConfig, TrainConfig
 
 RATE = 8000
 
@@ -237,3 +244,69 @@ def test_weights_that_are_named_twice_are_refused(model, tmp_path, header):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="names a twice"):
         load_model(folder)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such device")
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_file(model, tmp_path, capsys, device):
+    assert main(["separate", "-m", str(model), "-o", str(tmp_path / "out"), device]) == 2
+    said = capsys.readouterr().err
+    assert said == f"jaxsep: {device}: is a device, not a file or a pipe; - is the standard input\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_says_that_it_is_waited_for(model, tone, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    data = tone("a.wav").read_bytes()
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(data))
+    writer.start()
+    done = run("separate", "-m", model, "-o", tmp_path / "out", tmp_path / "pipe")
+    writer.join()
+    assert (done.returncode, done.stderr.count(b"a pipe, read to its end first")) == (0, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0])
+def test_an_interrupt_at_any_time_leaves_no_traceback(model, tmp_path, seconds):
+    """From the first import on; the input is a pipe that never ends, so nothing else ends it."""
+    hears = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    runs = "runpy.run_module('jaxsep', run_name='__main__')"
+    command = [sys.executable, "-c", hears + runs, "separate", "-m", str(model), "-o", str(tmp_path), "-"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(seconds)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130, said
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize(("device", "package"), [("gpu", "jax[cuda"), ("tpu", "jax[tpu]")])
+def test_a_device_that_is_not_there_says_what_to_install(device, package):
+    if any(d.platform == device for d in jax.devices()):
+        pytest.skip(f"there is a {device}")
+    done = run("models", "--device", device)
+    assert done.returncode == 2
+    assert f"--device {device}: JAX {jax.__version__} finds none here".encode() in done.stderr
+    assert package.encode() in done.stderr and b"Traceback" not in done.stderr
+
+
+def fields():
+    """Every whole number and float of every part and of a run's config."""
+    kinds = ("network", "codec", "transform", "scale", "normalizer", "head", "inversion", "loss", "optimizer")
+    parts = [find(kind, name) for kind in (*kinds, "schedule", "recipe", "generator") for name in names(kind)]
+    parts += [SystemConfig, TrainConfig, DataConfig, AugmentConfig]
+    for part in parts:
+        if part.__module__.startswith(("jaxsep.", "train.")):
+            for field in dataclasses.fields(part):
+                kind = {"int": int, "int | None": int, "float": float, "float | None": float}.get(field.type)
+                if kind and field.init:
+                    yield pytest.param(part, field.name, kind, id=f"{part.__name__}.{field.name}")
+
+
+@pytest.mark.parametrize(("part", "field", "kind"), list(fields()))
+def test_no_field_of_a_config_is_without_bounds(part, field, kind):
+    """Nothing that a config states makes work or memory without end."""
+    values = (10**12, -(10**12)) if kind is int else (float("inf"), float("nan"), float("-inf"))
+    for value in values:
+        with pytest.raises(ValueError, match=field):
+            from_dict(part, {field: value})

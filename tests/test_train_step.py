@@ -85,6 +85,11 @@ def small_system(network="lstm_mask", channels=1, **options):
     )
 
 
+def in_time(names, chosen):
+    """All names, those that are not chosen for the long run."""
+    return [name if name in chosen else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def test_every_network_is_here():
     assert set(SMALL) == {n for n in names("network") if find("network", n).__module__.startswith("jaxsep.")}
 

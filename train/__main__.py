@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 
@@ -9,7 +10,9 @@ _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--fiel
 
 Trains the system that CONFIG describes; started again, the same command goes on where it stopped.
 `python -m train CONFIG.yaml --help` lists every field; `--FIELD.name NAME` puts another part in its place,
-and --plugin registers parts of your own. Configs are in configs/."""
+and --plugin registers parts of your own. Configs are in configs/. On several hosts start the same command on
+each: SLURM, Kubernetes, Open MPI and TPU pods say the rest, elsewhere
+`--coordinator NAME:PORT --hosts N --host I` do."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,11 +35,28 @@ def _end(number, _frame):
     sys.exit(128 + number)
 
 
+def _job(arguments):
+    """The config and its overrides; coordinator, number of hosts and this host's number."""
+    from jaxsep.errors import UserError
+
+    parser = argparse.ArgumentParser(prog="python -m train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--coordinator", default="")
+    parser.add_argument("--hosts", type=int, default=0)
+    parser.add_argument("--host", type=int, default=-1)
+    options, rest = parser.parse_known_args(arguments)
+    if not rest:
+        raise UserError("expected a CONFIG.yaml; see configs/ for those there are")
+    return rest, (options.coordinator, options.hosts, options.host)
+
+
 def _train(arguments):
     from jaxsep.errors import UserError, for_command
     from train.config import load_config
+    from train.hosts import start
 
     try:
+        arguments, job = _job(arguments)
+        start(*job)
         config = load_config(arguments[0], arguments[1:])
         from train.run import run
 

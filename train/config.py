@@ -26,6 +26,7 @@ from jaxsep.parts import (
     missing_part,
     ranged,
 )
+from jaxsep.precision import Precision
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import check_loss
 from train.data.recipes import StereoPairs
@@ -52,13 +53,13 @@ class DataConfig:
     none. The default takes ``bark-1`` and ``bark-2`` for excerpts of ``bark``."""
     seconds: float = ranged(4.0, above=0, most=600)
     """Length of a training excerpt."""
-    folds: int = ranged(0, least=0)
+    folds: int = ranged(0, least=0, most=1000)
     """Cross-validation: the recordings to train on are split into this many folds; 0 for none."""
-    fold: int = ranged(0, least=0)
+    fold: int = ranged(0, least=0, most=999)
     """The fold that validates; the others train."""
     cache: str = "~/.cache/jaxsep"
     """Folder of the decoded recordings."""
-    threads: int = ranged(2, least=0)
+    threads: int = ranged(2, least=0, most=1024)
     """Threads that read ahead; the order of the examples does not depend on them."""
 
     def __post_init__(self):
@@ -89,10 +90,16 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     out: str = "runs/default"
     """The run folder."""
-    steps: int = ranged(1000, least=1)
+    steps: int = ranged(1000, least=1, most=2**31 - 1)
     """Training steps in all."""
-    batch_size: int = ranged(16, least=1)
+    batch_size: int = ranged(16, least=1, most=65536)
     """Examples of a step, over all devices and hosts."""
+    precision: Precision = "float32"
+    """Of the network: ``float32``, or ``bfloat16`` for accelerators; all else is computed in float32."""
+    accumulate: int = ranged(1, least=1, most=65536)
+    """Parts of a batch that are computed one after another, for less memory; batch norm sees each alone."""
+    remat: bool = False
+    """Compute what is cheap again in the reverse pass, for less memory."""
     seed: int = ranged(0, least=0, below=2**32)
     ema_decay: float = ranged(0.0, least=0, below=1)
     """Decay of the moving average of the parameters; 0 for none."""
@@ -103,14 +110,14 @@ class TrainConfig:
     """What of the network is trained, and how fast."""
     distillation: Distillation = field(default_factory=Distillation)
     """Another model to learn from beside the sources."""
-    log_every: int = ranged(20, least=1)
-    valid_every: int = ranged(500, least=1)
-    save_every: int = ranged(200, least=1)
-    keep: int = ranged(2, least=2)
+    log_every: int = ranged(20, least=1, most=2**31 - 1)
+    valid_every: int = ranged(500, least=1, most=2**31 - 1)
+    save_every: int = ranged(200, least=1, most=2**31 - 1)
+    keep: int = ranged(2, least=2, most=10000)
     """Checkpoints to keep."""
-    examples: int = ranged(2, least=0)
+    examples: int = ranged(2, least=0, most=1000)
     """Validation recordings whose audio and spectrograms go to TensorBoard."""
-    max_bad_steps: int = ranged(10, least=1)
+    max_bad_steps: int = ranged(10, least=1, most=2**31 - 1)
     """Stop after this many steps in a row in which something was not finite."""
     from_scratch: bool = False
     """Start over in a run folder none of whose checkpoints is whole; they and the best model are moved to
@@ -147,6 +154,9 @@ class TrainConfig:
             "length": self.excerpt_samples,
             "ema_decay": self.ema_decay,
             "tuning": self.fine_tuning,
+            "precision": self.precision,
+            "accumulate": self.accumulate,
+            "remat": self.remat,
         }
 
 

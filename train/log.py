@@ -15,6 +15,7 @@ from jaxsep.files import write_atomically
 from jaxsep.parts import to_dict
 from jaxsep.spectral import amplitude_to_db, stft
 from train.config import TrainConfig
+from train.hosts import first
 
 
 class Log:
@@ -24,6 +25,7 @@ class Log:
         self._out, self._config = out, config
         self._pending: list[tuple[int, dict, list[str]]] = []
         self._bad, self._last_good, self._clock = 0, 0, (0, 0.0)
+        self._writes = first()
         self._progress: Any = None
         self._task: Any = None
         self._board: Any = None
@@ -38,7 +40,9 @@ class Log:
             self._board.close()
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line; on the first host alone."""
+        if not self._writes:
+            return
         (self._progress.console if self._progress else self).print(text)
 
     def print(self, text: str) -> None:
@@ -46,6 +50,9 @@ class Log:
 
     def start(self, step: int, total: int) -> None:
         """Begin (again) after ``step``: forget what was logged of later steps."""
+        self._clock, self._last_good = (step, time.perf_counter()), step
+        if not self._writes:
+            return
         config = json.dumps(to_dict(self._config), indent=2) + "\n"
         write_atomically(self._out / "config.json", config.encode())
         self._board = _board(self._out, step)
@@ -53,7 +60,6 @@ class Log:
         if path.exists():
             lines = [x for x in path.read_text().splitlines() if _step_of(x) <= step]
             write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
-        self._clock, self._last_good = (step, time.perf_counter()), step
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
@@ -129,6 +135,8 @@ class Log:
                 )
 
     def _write(self, row):
+        if not self._writes:
+            return
         with open(self._out / "log.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
         if self._board:

@@ -18,6 +18,7 @@ from jaxsep.hub import find_model, load_model
 from jaxsep.system import System
 from jaxsep.training import train_step
 from train.config import TrainConfig
+from train.hosts import several
 
 _ARRAYS = ("sources", "weight", "id")
 
@@ -27,6 +28,7 @@ class Program:
 
     def __init__(self, configs: list[TrainConfig]):
         config, self.count = configs[0], len(configs)
+        self._stop, self._next_stop = None, None
         options = compiler_options(config.system.network)
         teacher, self._teacher = _teacher(config)
         if self.count > 1:
@@ -34,43 +36,55 @@ class Program:
             step = partial(stacked_step, config, teacher)
             self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
             return
-        devices = jax.devices()
-        if config.batch_size % len(devices):
-            raise UserError(
-                f"batch_size={config.batch_size}: expected a multiple of the {len(devices)} devices"
-            )
-        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-        self._whole = NamedSharding(mesh, PartitionSpec())
-        self._parts = NamedSharding(mesh, PartitionSpec("batch"))
+        mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+        whole, parts = PartitionSpec(), PartitionSpec("batch")
+        self._whole, self._parts = NamedSharding(mesh, whole), NamedSharding(mesh, parts)
         self._teacher = jax.device_put(self._teacher, self._whole)
         step = partial(plain_step, config, teacher)
+        if mesh.size > 1:
+            # Under jit alone XLA would gather the frames of the STFT, and every device transform all of them.
+            own, specs = partial(step, axis_name="batch"), (whole, parts, whole)
+            step = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=whole)
         self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
 
     def place(self, state):
         """The state on every device."""
         return state if self.count > 1 else jax.device_put(state, self._whole)
 
-    def put(self, each: list[dict]):
-        """The runs' batches, stacked; or a part of the only one on each device."""
+    def put(self, each: list[dict], stop: bool = False):
+        """The runs' batches, stacked; or a part of the only one a device, and whether this host stops."""
         if self.count > 1:
             return {k: np.stack([batch[k] for batch in each]) for k in _ARRAYS}
         put = partial(jax.make_array_from_process_local_data, self._parts)
-        return {k: put(each[0][k]) for k in _ARRAYS}
+        stops = {"stop": put(np.full(jax.local_device_count(), stop, np.float32))} if several() else {}
+        return {k: put(each[0][k]) for k in _ARRAYS} | stops
+
+    def stops(self, stop) -> bool:
+        """Whether the run stops behind this step: of a signal to this host, or to any of several."""
+        if not several():
+            return bool(stop)
+        return self._stop is not None and float(self._stop) > 0
 
     def step(self, state, batch):
-        """Take a step of every run."""
+        """Take a step of every run, on all devices of all hosts."""
         rates = (self.rates,) if self.count > 1 else ()
-        return self._compiled(state, batch, *rates, self._teacher)
+        state, metrics = self._compiled(state, batch, *rates, self._teacher)
+        # Read a step late, so that reading does not wait for the step.
+        self._stop, self._next_stop = self._next_stop, metrics.pop("stop", None)
+        return state, metrics
 
     def one(self, tree, i: int):
         """What belongs to run i."""
         return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
 
 
-def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught_by):
+def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught_by, axis_name=None):
     """The step of one run; ``taught_by`` are the teacher's variables."""
-    options = config.step_options() | _taught(config, teacher, taught_by)
-    return train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
+    options = config.step_options() | _taught(config, teacher, taught_by) | {"axis_name": axis_name}
+    state, metrics = train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
+    if "stop" in batch:  # all hosts hear of a signal to one, in the same step
+        metrics["stop"] = jax.lax.psum(jnp.sum(batch["stop"]), axis_name)
+    return state, metrics
 
 
 def _teacher(config):

@@ -1,7 +1,8 @@
 """The training loop: read a batch, take THE step, log, validate, save; stop and resume exactly.
 
 One run, or several of one shape at once: runs that differ in seed and learning rate alone are stacked and
-trained as one program, because small networks do not fill an accelerator. Read :func:`train` top to bottom.
+trained as one program, because small networks do not fill an accelerator. On several hosts all of them go
+through this together; the first writes (:mod:`train.hosts`). Read :func:`train` top to bottom.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.parts import from_dict, to_dict
 from jaxsep.system import System
 from jaxsep.training import init_state
+from train import hosts
 from train.config import TrainConfig, changed_fields
 from train.data.batches import batches
 from train.data.recipes import open_part
@@ -51,10 +53,12 @@ def run_together(configs: list[TrainConfig]) -> tuple[int, dict[str, str]]:
     Each run leaves its log and its best model in its own folder. The checkpoints of one run are there too;
     those of several at once are in a folder beside them. The same call goes on from there.
     """
+    if len(configs) > 1 and hosts.several():
+        raise UserError(f"{len(configs)} runs at once: stacked runs are trained on one host")
     with ExitStack() as stack:
         outs = [Path(c.out).expanduser() for c in configs]
         for out in outs:
-            stack.enter_context(run_lock(out))
+            hosts.held(run_lock(out), stack)
         logs = [stack.enter_context(Log(out, c)) for out, c in zip(outs, configs, strict=True)]
         runs = Runs(configs, outs, logs)
         with Stop() as stop:
@@ -66,7 +70,7 @@ def train(runs: Runs, stop: Stop) -> int:
     """Take the steps that are left of every run; save, validate and stop between them."""
     config, program = runs.config, Program(runs.configs)
     checkpoints = Checkpoints(runs.folder, config.keep)
-    state = program.place(_start(runs, checkpoints))
+    state = program.place(_start(runs, checkpoints, program.place))
     number = first = int(np.max(state.step))
     for log in runs.logs:
         log.start(first, config.steps)
@@ -78,21 +82,21 @@ def train(runs: Runs, stop: Stop) -> int:
     # A signal may have cut the validation of the last step short; it comes before the next step.
     if first and first != runs.validated and _validate_if_due(runs, program, state, number, stop):
         save()
-    if stop:
+    if stop and not hosts.several():
         return 128 + stop.signal
     for number, batch in enumerate(runs.batches(first), first + 1):
         # The arrays of a step are still being computed when the next batch is read.
-        state, metrics = program.step(state, program.put(batch))
+        state, metrics = program.step(state, program.put(batch, bool(stop)))
         runs.log(number, metrics, batch)
         _validate_if_due(runs, program, state, number, stop)
-        stopping = bool(stop)  # a signal that comes while this saves stops the next step
+        stopping = program.stops(stop)  # a signal that comes while this saves stops the next step
         if number % config.save_every == 0 or number == config.steps or stopping:
             save()
         if not runs.alive:
             break
         if stopping:
             runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
-            return 128 + stop.signal
+            return 128 + (stop.signal or signal.SIGTERM)
     checkpoints.close()
     for i in runs.alive:
         runs.logs[i].say(f"done: {number} steps; the model is in {runs.outs[i] / 'best'}")
@@ -169,7 +173,9 @@ class Runs:
 
         def stream(seed):
             drawn = (config.data, self.bank, sources, seed, config.read_samples, count)
-            return batches(config.data.recipe.examples(*drawn), config.batch_size, first, config.data.threads)
+            examples, threads = config.data.recipe.examples(*drawn), config.data.threads
+            alone, parts = len(self.configs) == 1, config.accumulate
+            return batches(examples, config.batch_size, first, threads, spread=alone, parts=parts)
 
         for each in zip(*map(stream, seeds), strict=True):
             yield [each[place] for place in places]
@@ -200,8 +206,13 @@ class Runs:
 
 
 def _open(config, part, log):
-    """Decode the recordings of one folder, and list what could not be used."""
+    """Decode the recordings of one folder, and list what could not be used.
+
+    The first host decodes; where the others see its cache they map it, elsewhere each decodes its own.
+    """
+    hosts.told(lambda: open_part(config, part) and None)
     bank = open_part(config, part)
+    hosts.same(bank.digest(), f"the recordings of data.{part}")
     minutes = bank.lengths.sum() / bank.sample_rate / 60
     log.say(f"data.{part}: {len(bank.names)} recordings, {minutes:.1f} minutes")
     for line in bank.skipped:
@@ -209,12 +220,13 @@ def _open(config, part, log):
     return bank
 
 
-def _start(runs, checkpoints):
+def _start(runs, checkpoints, place):
     """The state to start from: of the newest whole checkpoint, another model's weights, or fresh."""
-    newest = checkpoints.newest_whole(runs.logs[0].say)
+    newest = hosts.told(lambda: checkpoints.newest_whole(runs.logs[0].say))
     # One step without checksums is a first save that was cut short; several have lost them.
     if newest is None and (checkpoints.steps() or len(checkpoints.unchecked()) > 1):
-        _start_over(runs, checkpoints)
+        hosts.told(lambda: _start_over(runs, checkpoints))
+    checkpoints.reload()
     if len(runs.configs) > 1:
         return _start_stacked(runs, checkpoints, newest)
     config, log = runs.config, runs.logs[0]
@@ -228,7 +240,7 @@ def _start(runs, checkpoints):
     saved = checkpoints.config(newest)
     _resume(runs, 0, saved["config"], saved["notes"])
     log.say(f"resuming at step {newest}")
-    return checkpoints.state(newest, state)
+    return checkpoints.state(newest, place(state))
 
 
 def _start_over(runs, checkpoints):
@@ -325,6 +337,8 @@ def validate_run(runs: Runs, i: int, state, stop: Stop) -> None:
     if notes["score"] is not None and result.score <= notes["score"]:
         return
     notes["score"] = result.score
+    if not hosts.first():
+        return
     tracks = len(runs.recordings.names)
     scores = {stem: {"si_sdri": value, "tracks": tracks} for stem, value in result.mean.items()}
     info = {"name": out.name, "step": number, "scores": {"validation": scores}}

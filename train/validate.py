@@ -15,6 +15,7 @@ from jaxsep.inference import separate_long
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
 from train.data.recipes import Recordings
+from train.hosts import gathered
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def _separate(system: System, variables, windows):
 def validate(
     system: System, variables, recordings: Recordings, examples: int = 0, stop: object = False
 ) -> Validation | None:
-    """Separate every recording and score it; None as soon as ``stop`` is true.
+    """Separate every recording and score it, those of several hosts by turns.
+
+    None as soon as ``stop`` is true; several hosts finish what they began together.
 
     Raises:
       UserError: a variable is not finite: masks may hide it, but such a model has no score.
@@ -50,9 +53,12 @@ def validate(
     if not _all_finite(variables):
         raise UserError("the model's parameters are not finite: no score, and nothing to publish")
     rows, kept = [], {}
+    shares = jax.process_count()
     for i, name in enumerate(recordings.names):
-        if stop:
+        if stop and shares == 1:
             return None
+        if i % shares != jax.process_index():  # another host's
+            continue
         sources = recordings.track(i)
         mixture = sources.sum(axis=0)
         stems = separate_long(
@@ -65,9 +71,19 @@ def validate(
         rows.append(_improvement(sources, stems, mixture))
         if i < examples:
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
-    mean = np.nan_to_num(weighted_mean(np.array(rows).T, recordings.lengths.astype(float)))
+    lengths = recordings.lengths.astype(np.float32)
+    mean = np.nan_to_num(weighted_mean(_of_all(rows, len(lengths), len(system.config.sources)).T, lengths))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)
+
+
+def _of_all(rows, count, sources):
+    """The rows of every recording, from the hosts that scored every k-th of them."""
+    shares, most = jax.process_count(), -(-count // jax.process_count())
+    own = np.full((most, sources), np.nan, np.float32)
+    own[: len(rows)] = np.array(rows, np.float32).reshape(len(rows), sources)
+    every = gathered(own).reshape(shares, most, sources)
+    return np.swapaxes(every, 0, 1).reshape(-1, sources)[:count]
 
 
 def _improvement(sources, stems, mixture):

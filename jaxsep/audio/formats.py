@@ -17,7 +17,8 @@ FORMATS = {
     "mp3": ("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), 2),
 }
 OUTPUT_FORMATS = tuple(FORMATS)
-MAX_RATE, MAX_CHANNELS = 768_000, 64
+#: Sample rates in Hz and channels that are read: what a header states is resampled, whatever it costs.
+MIN_RATE, MAX_RATE, MAX_CHANNELS = 1000, 768_000, 64
 BLOCK = 1 << 17
 
 

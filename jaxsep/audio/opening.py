@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,8 @@ def spooled(path) -> Any:
     """
     if not is_pipe(path):
         return None
+    if os.fspath(path) != "-" and stat.S_ISCHR(os.stat(path).st_mode):
+        raise UserError(f"{show(path)}: is a device, not a file or a pipe; - is the standard input")
     try:
         if os.fspath(path) != "-":
             source: Any = open(path, "rb")  # noqa: SIM115 (closed below)

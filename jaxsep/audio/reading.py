@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.audio.containers import Contents, look
-from jaxsep.audio.formats import BLOCK, FFMPEG_SUFFIXES, MAX_CHANNELS, MAX_RATE, file_name, show
+from jaxsep.audio.formats import BLOCK, FFMPEG_SUFFIXES, MAX_CHANNELS, MAX_RATE, MIN_RATE, file_name, show
 from jaxsep.audio.opening import UNKNOWN, open_part, open_sound, open_stream, spooled
 from jaxsep.audio.resampling import Resampler
 from jaxsep.errors import AudioWarning, UserError
@@ -169,10 +169,10 @@ class AudioReader:
             self._copy.close()
 
     def _check_header(self):
-        if not 0 < self.sample_rate <= MAX_RATE or not 0 < self.channels <= MAX_CHANNELS:
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE or not 0 < self.channels <= MAX_CHANNELS:
             raise UserError(
                 f"{show(self.path)}: states {self.sample_rate} Hz and {self.channels} channels; "
-                f"at most {MAX_RATE} Hz and {MAX_CHANNELS} channels are read"
+                f"{MIN_RATE} to {MAX_RATE} Hz and at most {MAX_CHANNELS} channels are read"
             )
         if self.frames == 0:
             raise UserError(f"{show(self.path)}: no audio (0 samples)")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 
+from jaxsep._checks import standard_promotion
 from jaxsep.augment.equalizer import random_equalizer
 from jaxsep.augment.gain import random_gain, random_polarity
 from jaxsep.augment.lowpass import random_lowpass
@@ -64,6 +65,7 @@ class AugmentConfig:
         return math.ceil(length * max((1.0, *self.stretch_rates)))
 
 
+@standard_promotion
 def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: int) -> jax.Array:
     """Change the sources of one example.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import standard_promotion
 from jaxsep.augment._filtering import apply_gain
 
 #: Octaves under the Nyquist frequency, each with a gain of its own.
 _OCTAVES = 8
 
 
+@standard_promotion
 def random_equalizer(key: jax.Array, sources: jax.Array, most_db: float) -> jax.Array:
     """Raise and lower the octaves of each source at random.
 
@@ -26,10 +28,12 @@ def random_equalizer(key: jax.Array, sources: jax.Array, most_db: float) -> jax.
       >>> random_equalizer(jax.random.key(0), jnp.ones((2, 3000)), 6.0).shape
       (2, 3000)
     """
-    gains = jax.random.uniform(key, (len(sources), _OCTAVES + 1), minval=-most_db, maxval=most_db)
+    shape = (len(sources), _OCTAVES + 1)
+    gains = jax.random.uniform(key, shape, jnp.float32, minval=-most_db, maxval=most_db)
     return jax.vmap(equalizer)(sources, gains)
 
 
+@standard_promotion
 def equalizer(x, gains_db) -> jax.Array:
     """Change the level of octaves, without delay.
 

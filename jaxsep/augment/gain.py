@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 
 def random_gain(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Array:
@@ -21,7 +22,7 @@ def random_gain(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Arra
       >>> random_gain(jax.random.key(0), jnp.ones((2, 3)), 0.0).tolist()
       [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
-    db = jax.random.uniform(key, sources.shape[:1], minval=-decibels, maxval=decibels)
+    db = jax.random.uniform(key, sources.shape[:1], jnp.float32, minval=-decibels, maxval=decibels)
     return sources * (10.0 ** (db / 20.0))[:, None]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import standard_promotion
 from jaxsep.augment._filtering import apply_gain
 
 #: The gain falls from 1 to 0 over this share of the cut-off, above it.
 _SLOPE = 0.1
 
 
+@standard_promotion
 def random_lowpass(key: jax.Array, sources: jax.Array, lowest: float, share: float = 0.5) -> jax.Array:
     """Take away what is above a cut-off, of each source its own, for a share of the sources.
 
@@ -32,12 +34,13 @@ def random_lowpass(key: jax.Array, sources: jax.Array, lowest: float, share: flo
       (2, 3000)
     """
     which, where = jax.random.split(key)
-    cutoff = lowest ** jax.random.uniform(where, sources.shape[:1])
+    cutoff = lowest ** jax.random.uniform(where, sources.shape[:1], jnp.float32)
     changed = jax.random.bernoulli(which, share, sources.shape[:1])
     low = jax.vmap(lowpass)(sources, cutoff)
     return jnp.where(changed[:, None], low, sources)
 
 
+@standard_promotion
 def lowpass(x, cutoff) -> jax.Array:
     """Take away what is above a cut-off, without delay.
 

@@ -7,13 +7,14 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.augment.speed import resample_at
 from jaxsep.spectral.fourier import analysis_window, analyze, magnitude, synthesize
 
 _N_FFT, _HOP, _TAPS = 2048, 512, 32
 
 
+@standard_promotion
 def time_stretch(x, rate, length: int | None = None) -> jax.Array:
     """Play a waveform faster or slower at the same pitch.
 
@@ -40,6 +41,7 @@ def time_stretch(x, rate, length: int | None = None) -> jax.Array:
     return change_pitch_and_tempo(x, 1.0, rate, length, 1.0)
 
 
+@standard_promotion
 def pitch_shift(x, semitones, *, most: float = 12.0) -> jax.Array:
     """Shift the pitch of a waveform at the same tempo and length.
 
@@ -66,6 +68,7 @@ def pitch_shift(x, semitones, *, most: float = 12.0) -> jax.Array:
     return change_pitch_and_tempo(x, 2.0 ** (semitones / 12.0), 1.0, x.shape[-1], 2.0 ** (most / 12.0))
 
 
+@standard_promotion
 def random_pitch_and_tempo(
     key: jax.Array,
     sources: jax.Array,

@@ -39,7 +39,7 @@ def random_pan(key: jax.Array, sources: jax.Array, most: float) -> jax.Array:
       >>> bool(jnp.allclose((panned**2).sum(1), 2.0, atol=1e-5))
       True
     """
-    places = most * jax.random.uniform(key, sources.shape[:1], minval=-1.0)
+    places = most * jax.random.uniform(key, sources.shape[:1], jnp.float32, minval=-1.0)
     return sources * pan_gains(places)[..., None]
 
 

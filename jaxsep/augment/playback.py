@@ -7,7 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep._checks import standard_promotion
 
+
+@standard_promotion
 def play_back(
     x: Any, length: int, *, speed: float = 1.0, cutoff: float = 0.0, sample_rate: int, gains_db: Any = None
 ) -> Any:

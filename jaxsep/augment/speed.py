@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep._checks import standard_promotion
 
+
+@standard_promotion
 def random_speed(key: jax.Array, sources: jax.Array, semitones: float, length: int) -> jax.Array:
     """Play each source faster or slower by a uniform number of semitones.
 
@@ -26,10 +29,11 @@ def random_speed(key: jax.Array, sources: jax.Array, semitones: float, length: i
       >>> random_speed(jax.random.key(0), jnp.ones((2, 200)), 2.0, 100).shape
       (2, 100)
     """
-    steps = jax.random.uniform(key, sources.shape[:1], minval=-semitones, maxval=semitones)
+    steps = jax.random.uniform(key, sources.shape[:1], jnp.float32, minval=-semitones, maxval=semitones)
     return jax.vmap(lambda x, s: resample_at(x, 2.0 ** (s / 12.0), length))(sources, steps)
 
 
+@standard_promotion
 def resample_at(x: jax.Array, rate: jax.Array, length: int, taps: int = 8) -> jax.Array:
     """Values of a waveform at ``0, rate, 2 rate, ...`` samples, by a Hann-windowed sinc.
 
@@ -71,7 +75,7 @@ def _positions(rate, length, block=1024, bits=12):
 
     The rate is rounded to ``2 ** -bits``; the start of each block of samples is kept in integers.
     """
-    n = jnp.arange(length)
+    n, rate = jnp.arange(length, dtype=jnp.int32), jnp.asarray(rate, jnp.float32)
     step = jnp.round(block * rate * 2**bits).astype(jnp.int32)
     whole, part = (n // block) * (step >> bits), (n // block) * (step & (2**bits - 1))
     within = (n % block) * rate + (part & (2**bits - 1)) / 2**bits

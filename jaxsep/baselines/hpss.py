@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
+from jaxsep._sharding import keeps_sharding, on_each_device
 from jaxsep.masks import wiener_mask
 from jaxsep.spectral import istft, magnitude, stft
 
@@ -21,6 +23,8 @@ class HPSS(NamedTuple):
     """``(..., samples)`` float32."""
 
 
+@keeps_sharding
+@standard_promotion
 def hpss(x, *, n_fft: int = 2048, hop_length: int = 512, kernel_size: int = 31, power: float = 2.0) -> HPSS:
     """Split a waveform into its harmonic and its percussive part.
 
@@ -70,15 +74,16 @@ def moving_median(x: jax.Array, size: int, axis: int) -> jax.Array:
     """
     x = jnp.moveaxis(x, axis, -1)
     half, length = size // 2, x.shape[-1]
-    around = jnp.abs(jnp.arange(-half, length + half) + 0.5) - 0.5
+    around = np.abs(np.arange(-half, length + half) + 0.5) - 0.5
     # Reflection with the edge repeated has a period of twice the length.
-    turned = jnp.mod(around, 2 * length)
-    at = jnp.where(turned < length, turned, 2 * length - 1 - turned).astype(int)
+    turned = np.mod(around, 2 * length)
+    turned = np.where(turned < length, turned, 2 * length - 1 - turned).astype(np.int32)
+    at = turned[np.arange(length)[:, None] + np.arange(size)]
 
     def row(values):
-        windows = at[jnp.arange(length)[:, None] + jnp.arange(size)]
-        return jnp.sort(values[windows], axis=-1)[:, half]
+        return jnp.sort(values[at], axis=-1)[:, half]
 
-    flat = x.reshape(-1, length)
-    median = jax.lax.map(row, flat, batch_size=64)
-    return jnp.moveaxis(median.reshape(x.shape), -1, axis)
+    def part(x):
+        return jax.lax.map(row, x.reshape(-1, length), batch_size=64).reshape(x.shape)
+
+    return jnp.moveaxis(on_each_device(part, x, core=1), -1, axis)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep import masks
-from jaxsep._checks import as_float, at_least_ndim
+from jaxsep._checks import as_float, at_least_ndim, standard_promotion
+from jaxsep._sharding import keeps_sharding
 from jaxsep.spectral import istft, stft
 
 #: Name -> mask of ``(..., sources, bins, frames)`` complex spectra.
@@ -21,6 +22,8 @@ ORACLES: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+@keeps_sharding
+@standard_promotion
 def oracle(sources, mask: str = "wiener", *, n_fft: int = 1024, hop_length: int = 256) -> jax.Array:
     """Separate the sum of known sources by an ideal mask and the mixture's phase.
 

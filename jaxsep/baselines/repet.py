@@ -7,7 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
+from jaxsep._rows import each_problem
+from jaxsep._sharding import keeps_sharding
 from jaxsep.spectral import istft, magnitude, stft
 
 
@@ -22,6 +24,8 @@ class Repet(NamedTuple):
     """``(...,)`` int32: frames after which the background repeats."""
 
 
+@keeps_sharding
+@standard_promotion
 def repet(
     x,
     *,
@@ -73,11 +77,10 @@ def repet(
         share = _repeating(size, period, min_period, longest)
         return jnp.where(jnp.arange(len(size))[:, None] < highpass_bin, 1.0, share), period
 
-    rows = spectrum.reshape(-1, *spectrum.shape[-2:])
-    share, period = jax.lax.map(one, rows)
-    masked = share.reshape(spectrum.shape) * spectrum
+    share, period = each_problem(one, spectrum, core=2)
+    masked = share * spectrum
     background = istft(masked, hop_length=hop_length, length=x.shape[-1])
-    return Repet(x - background, background, period.reshape(x.shape[:-1]))
+    return Repet(x - background, background, period)
 
 
 def _period(size, shortest, longest):
@@ -86,7 +89,7 @@ def _period(size, shortest, longest):
     power = jnp.fft.rfft(jnp.square(size), 2 * frames, axis=-1)
     correlation = jnp.fft.irfft(jnp.square(magnitude(power)), 2 * frames, axis=-1)[:, : longest + 1]
     beat = jnp.mean(correlation, axis=0) / (frames - jnp.arange(longest + 1))
-    return shortest + jnp.argmax(beat[shortest:])
+    return shortest + jnp.argmax(beat[shortest:]).astype(jnp.int32)
 
 
 def _repeating(size, period, shortest, longest):

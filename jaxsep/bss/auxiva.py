@@ -7,11 +7,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, at_least, at_least_ndim
+from jaxsep._checks import as_complex, at_least, at_least_ndim, standard_promotion
+from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
 from jaxsep.bss.projection import hermitian, orthogonalize, power_of, products, project_back, unmixed, update
 
 
+@keeps_sharding
+@standard_promotion
 def auxiva(
     x, *, n_iter: int = 30, n_fft: int = 4096, hop_length: int = 1024, reference: int = 0
 ) -> jax.Array:
@@ -44,6 +47,8 @@ def auxiva(
     return separate_spectra(x, n_fft, hop_length, reference, unmix)
 
 
+@keeps_sharding
+@standard_promotion
 def auxiva_spectra(spectra, *, n_iter: int = 30, reference: int = 0) -> jax.Array:
     """:func:`auxiva` on ``(..., channels, bins, frames)`` complex spectra.
 

@@ -39,16 +39,16 @@ def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Call
     return istft(unmix(spectra), n_fft=n_fft, hop_length=hop_length, length=samples)
 
 
-def each_mixture(solve: Callable[[jax.Array], jax.Array], spectra: jax.Array) -> jax.Array:
+def each_mixture(solve: Callable[..., jax.Array], spectra: jax.Array, shared: tuple = ()) -> jax.Array:
     """Apply ``solve`` to each leading index of ``(..., channels, bins, frames)``, leveled.
 
     Each mixture is divided by its largest magnitude, so that powers stay within float32, and its
-    sources are multiplied again.
+    sources are multiplied again. What all see alike is ``shared``.
     """
 
-    def leveled(x):
+    def leveled(x, *shared):
         peak = jnp.max(jnp.abs(x.real) + jnp.abs(x.imag))
         peak = jnp.where(peak > 0, peak, 1.0)
-        return solve(x / peak) * peak
+        return solve(x / peak, *shared) * peak
 
-    return each_problem(leveled, spectra, core=3)
+    return each_problem(leveled, spectra, core=3, shared=shared)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.spectral import stft
 
 # E[log cosh v] of a standard normal v.
@@ -90,7 +90,7 @@ def mutual_information(x, *, bins: int = 32) -> jax.Array:
     at_least_ndim("x", x, 2, "(..., channels, samples)")
     bins, samples = at_least("bins", bins, 2), x.shape[-1]
     rank = jnp.argsort(jnp.argsort(x, axis=-1), axis=-1)
-    member = jax.nn.one_hot(rank * bins // samples, bins)
+    member = jax.nn.one_hot(rank * bins // samples, bins, dtype=x.dtype)
     joint = jnp.einsum("...ita,...jtb->...ijab", member, member) / samples
     single = jnp.einsum("...ita->...ia", member) / samples
     expected = single[..., :, None, :, None] * single[..., None, :, None, :]
@@ -98,6 +98,7 @@ def mutual_information(x, *, bins: int = 32) -> jax.Array:
     return jnp.sum(joint * log_ratio, axis=(-2, -1)) - (bins - 1) ** 2 / (2 * samples)
 
 
+@standard_promotion
 def complexity(x, *, n_fft: int = 512) -> jax.Array:
     """How little of a signal its past foretells: the flatness of its spectrum, in [0, 1].
 
@@ -145,6 +146,7 @@ def zero_crossing_rate(x) -> jax.Array:
     return jnp.mean((negative[..., 1:] != negative[..., :-1]).astype(jnp.float32), axis=-1)
 
 
+@standard_promotion
 def envelope(x) -> jax.Array:
     """Magnitude of the analytic signal of ``(..., samples)``, in its unit.
 
@@ -155,7 +157,7 @@ def envelope(x) -> jax.Array:
     """
     x = as_float("x", x)
     samples = x.shape[-1]
-    weight = jnp.zeros(samples).at[0].set(1.0).at[1 : (samples + 1) // 2].set(2.0)
+    weight = jnp.zeros(samples, x.dtype).at[0].set(1.0).at[1 : (samples + 1) // 2].set(2.0)
     weight = weight.at[samples // 2].set(1.0) if samples % 2 == 0 else weight
     return jnp.abs(jnp.fft.ifft(jnp.fft.fft(x) * weight))
 

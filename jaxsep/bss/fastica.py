@@ -13,8 +13,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import at_least
+from jaxsep._checks import at_least, standard_promotion
 from jaxsep._rows import each_problem, varying_as
+from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.contrast import Contrast, get_contrast
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
@@ -23,6 +24,8 @@ from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 _FEW, _MANY = 1 << 12, 1 << 21
 
 
+@keeps_sharding
+@standard_promotion
 def fastica(
     x,
     *,
@@ -77,16 +80,14 @@ def fastica(
         raise ValueError(f"tol={tol}: expected a positive number")
     contrast = get_contrast(fun)
     # Not the identity: the principal axes can be a fixed point that is not a solution.
-    start = jax.random.normal(jax.random.key(0) if key is None else key, (n, n))
-    return _fastica(x, start, tol, n, algorithm, contrast, at_least("max_iter", max_iter, 1))
+    start = jax.random.normal(jax.random.key(0) if key is None else key, (n, n), jnp.float32)
+    return _fastica(x, start, jnp.float32(tol), n, algorithm, contrast, at_least("max_iter", max_iter, 1))
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _fastica(x, start, tol, n, algorithm, contrast, max_iter):
-    solve = partial(
-        _solve, start=start, tol=tol, n=n, algorithm=algorithm, contrast=contrast, max_iter=max_iter
-    )
-    return each_problem(solve, x, core=2)
+    solve = partial(_solve, n=n, algorithm=algorithm, contrast=contrast, max_iter=max_iter)
+    return each_problem(solve, x, core=2, shared=(start, tol))
 
 
 def _solve(x, start, tol, n, algorithm, contrast, max_iter):

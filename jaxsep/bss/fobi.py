@@ -7,11 +7,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import standard_promotion
 from jaxsep._rows import each_problem
+from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
 
+@keeps_sharding
+@standard_promotion
 def fobi(x, *, n_components: int | None = None) -> ICAResult:
     """Separate instantaneous mixtures of sources whose kurtoses differ, without iterating.
 

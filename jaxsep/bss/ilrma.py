@@ -7,8 +7,9 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, at_least, at_least_ndim
+from jaxsep._checks import as_complex, at_least, at_least_ndim, standard_promotion
 from jaxsep._rows import varying_as
+from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
 from jaxsep.bss.projection import (
     hermitian,
@@ -22,6 +23,8 @@ from jaxsep.bss.projection import (
 )
 
 
+@keeps_sharding
+@standard_promotion
 def ilrma(
     x,
     *,
@@ -61,6 +64,8 @@ def ilrma(
     return separate_spectra(x, n_fft, hop_length, reference, unmix)
 
 
+@keeps_sharding
+@standard_promotion
 def ilrma_spectra(spectra, *, n_iter=50, n_components=2, reference=0, key=None) -> jax.Array:
     """:func:`ilrma` on ``(..., channels, bins, frames)`` complex spectra.
 
@@ -73,15 +78,15 @@ def ilrma_spectra(spectra, *, n_iter=50, n_components=2, reference=0, key=None) 
     k = at_least("n_components", n_components, 1)
     bases, gains = jax.random.split(jax.random.key(0) if key is None else key)
     start = (
-        jax.random.uniform(bases, (channels, bins, k), minval=0.1),
-        jax.random.uniform(gains, (channels, k, frames), minval=0.1),
+        jax.random.uniform(bases, (channels, bins, k), jnp.float32, minval=0.1),
+        jax.random.uniform(gains, (channels, k, frames), jnp.float32, minval=0.1),
     )
     return _ilrma(spectra, start, at_least("n_iter", n_iter, 1), reference)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _ilrma(spectra, start, n_iter, reference):
-    def solve(x):
+    def solve(x, *start):
         channels = len(x)
         z, back = orthogonalize(x)
         power = products(z)
@@ -100,7 +105,7 @@ def _ilrma(spectra, start, n_iter, reference):
         w, _, _ = jax.lax.fori_loop(0, n_iter, step, (back, *(varying_as(part, x) for part in start)))
         return unmixed(project_back(w, back[reference]), z)
 
-    return each_mixture(solve, spectra)
+    return each_mixture(solve, spectra, shared=start)
 
 
 def _factorize(source, bases, gains):
@@ -120,7 +125,7 @@ def _factorize(source, bases, gains):
 
 def _weighted(power, model):
     """Mean over frames of ``(parts, bins, frames) / (sources, bins, frames)``: (parts, sources, bins)."""
-    mean = jnp.full(model.shape[-1], 1.0 / model.shape[-1])
+    mean = jnp.full(model.shape[-1], 1.0 / model.shape[-1], model.dtype)
     # One product each: XLA's CPU reduction of all of them at once takes three times as long.
     return jnp.stack([jnp.stack([(part / m) @ mean for m in model]) for part in power])
 

@@ -7,12 +7,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import at_least
+from jaxsep._checks import at_least, standard_promotion
 from jaxsep._rows import each_problem, varying_as
+from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.result import ICAResult
 from jaxsep.bss.whitening import check_mixtures, finish, sum_blocks, whiten
 
 
+@keeps_sharding
+@standard_promotion
 def infomax(
     x,
     *,
@@ -60,16 +63,19 @@ def infomax(
     x, n = check_mixtures(x, n_components)
     if not learning_rate > 0 or not tol > 0:
         raise ValueError(f"learning_rate={learning_rate}, tol={tol}: expected positive numbers")
-    start = jnp.eye(n) if key is None else jnp.linalg.qr(jax.random.normal(key, (n, n)))[0]
-    return _infomax(x, start, learning_rate, tol, n, extended, at_least("max_iter", max_iter, 1))
+    unit = jnp.eye(n, dtype=jnp.float32)
+    start = unit if key is None else jnp.linalg.qr(jax.random.normal(key, (n, n), jnp.float32))[0]
+    options = (n, extended, at_least("max_iter", max_iter, 1))
+    return _infomax(x, start, jnp.float32(learning_rate), jnp.float32(tol), *options)
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6))
 def _infomax(x, start, learning_rate, tol, n, extended, max_iter):
-    return each_problem(partial(_solve, start, learning_rate, tol, n, extended, max_iter), x, core=2)
+    solve = partial(_solve, n=n, extended=extended, max_iter=max_iter)
+    return each_problem(solve, x, core=2, shared=(start, learning_rate, tol))
 
 
-def _solve(start, learning_rate, tol, n, extended, max_iter, x):
+def _solve(x, start, learning_rate, tol, n, extended, max_iter):
     white = whiten(x, n)
     active = jnp.arange(n) < white.rank
     both = active[:, None] & active[None, :]
@@ -88,7 +94,7 @@ def _solve(start, learning_rate, tol, n, extended, max_iter, x):
         if extended:
             kind = (1 - squares) * jnp.diag(covariance) - jnp.diag(products)
             products = jnp.where(kind < 0, -1.0, 1.0)[:, None] * products
-        return jnp.where(both, jnp.eye(n) - products - covariance, 0.0)
+        return jnp.where(both, jnp.eye(n, dtype=x.dtype) - products - covariance, 0.0)
 
     def proceed(state):
         _, _, step, size, _ = state
@@ -102,7 +108,7 @@ def _solve(start, learning_rate, tol, n, extended, max_iter, x):
         rate = jnp.where(new_size > jnp.maximum(2.0 * size, 1.0), 0.5 * rate, rate)
         return new, new_gradient, step + 1, new_size, rate
 
-    begin = varying_as(jnp.where(both, start, jnp.eye(n)), white.matrix)
+    begin = varying_as(jnp.where(both, start, jnp.eye(n, dtype=x.dtype)), white.matrix)
     gradient = bracket(begin)
     rate = varying_as(jnp.asarray(learning_rate, x.dtype), gradient)
     state = (begin, gradient, jnp.int32(0), jnp.max(jnp.abs(gradient)), rate)

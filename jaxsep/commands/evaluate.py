@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -95,20 +96,35 @@ def _known(path):
         return None
     try:
         saved = json.loads(Path(path).read_text())
-        return Evaluation(tuple(saved["figures"]), saved["tracks"], [], saved["inputs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tracks = {
+            track: {stem: {k: _as_float(v) for k, v in row.items()} for stem, row in stems.items()}
+            for track, stems in saved["tracks"].items()
+        }
+        return Evaluation(tuple(saved["figures"]), tracks, [], saved["inputs"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{show(path)}: holds no scores to go on from; leave out --resume") from error
 
 
 def _write_json(path, result):
     saved = {
-        "summary": result.summary(),
+        "summary": _in_json(result.summary()),
         "figures": result.figures,
-        "tracks": result.tracks,
+        "tracks": _in_json(result.tracks),
         "problems": [str(problem) for problem in result.problems],
         "inputs": result.inputs,
     }
     write_atomically(Path(path), (json.dumps(saved, indent=2) + "\n").encode())
+
+
+def _in_json(value):
+    """The same with infinite figures as ``"inf"``: JSON has no number for them."""
+    if isinstance(value, dict):
+        return {k: _in_json(v) for k, v in value.items()}
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def _as_float(value):
+    return float(value) if value in ("inf", "-inf") else value
 
 
 def _csv(result):
@@ -135,6 +151,7 @@ def _print(result, verbose):
     for stem, scores in result.summary().items():
         print(f"{show(stem):24.24}" + "".join(f"{_show(scores[f]):>9}" for f in figures))
         silent = [f"{scores[k]} {k}" for k in ("silent references", "silent estimates") if scores[k]]
+        silent += [f"{scores['perfect']} perfect (+inf dB SI-SDR)"] if scores["perfect"] else []
         note = f"; left out: {', '.join(silent)}" if silent else ""
         print(f"  {how.format(scores['tracks'])}, dB{note}")
 

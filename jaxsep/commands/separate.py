@@ -26,6 +26,8 @@ def separate(options) -> int:
         try:
             if isinstance(path, UserError):
                 raise path
+            if Path(path).is_fifo() and not options.quiet:
+                print(f"{show(path)}: a pipe, read to its end first", file=sys.stderr)
             start = time.perf_counter()
             with claimed_folder(root, path) as folder:
                 seconds, gain = separate_file(

@@ -53,7 +53,8 @@ def score_track(
     Returns:
       One dict per source: :data:`FIGURES` in dB, the mean over channels, or :data:`FRAME_FIGURES`, with
       :data:`~jaxsep.evaluation.voiced.VOICED_FIGURES` where ``voiced`` is given; and ``silent``:
-      ``"reference"`` or ``"estimate"`` where that is silent (or missing) and every figure is None.
+      ``"reference"`` or ``"estimate"`` where that is silent (or missing) and every figure is None. A
+      perfect estimate scores ``inf``.
 
     References:
       E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source
@@ -107,7 +108,8 @@ def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dic
     Args:
       tracks: ``{track: {stem: row}}`` of :func:`score_track`'s rows with ``seconds``.
       figures: :data:`FIGURES`, whose mean is weighted by the tracks' lengths (so ``nsdr`` becomes
-        GNSDR), or :data:`FRAME_FIGURES`, whose median over tracks is reported.
+        GNSDR), or :data:`FRAME_FIGURES`, whose median over tracks is reported. Infinite figures, as of
+        perfect estimates, are counted (``perfect``) and left out of means.
     """
     summary = {}
     for stem in sorted({s for stems in tracks.values() for s in stems}):
@@ -116,6 +118,7 @@ def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dic
         summary[stem]["tracks"] = len(rows)
         for which in ("reference", "estimate"):
             summary[stem][f"silent {which}s"] = sum(row["silent"] == which for row in rows)
+        summary[stem]["perfect"] = sum(row["si_sdr"] == np.inf for row in rows)
     return summary
 
 
@@ -167,14 +170,14 @@ def _frames(references, given, frames):
 
 
 def _median(frames):
-    frames = frames[np.isfinite(frames)]
+    frames = frames[~np.isnan(frames)]
     return np.median(frames) if frames.size else np.nan
 
 
 def _over_tracks(rows, name, weighted):
     values = np.array([np.nan if row[name] is None else row[name] for row in rows], np.float32)
     if not np.isfinite(values).any():
-        return None
+        return _mean_or_none(values)
     if weighted:
         value = weighted_mean(values, np.array([row["seconds"] for row in rows], np.float32))
     else:
@@ -183,5 +186,8 @@ def _over_tracks(rows, name, weighted):
 
 
 def _mean_or_none(values):
-    values = values[np.isfinite(values)]
-    return round(float(values.mean()), 4) if values.size else None
+    """The mean of what is known: infinite where a part is, None where nothing is."""
+    values = values[~np.isnan(values)]
+    if not values.size or np.isin([np.inf, -np.inf], values).all():
+        return None
+    return round(float(values.mean()), 4)

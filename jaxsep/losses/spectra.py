@@ -35,7 +35,7 @@ def multi_resolution_stft(
     References:
       R. Yamamoto, E. Song, J.-M. Kim, "Parallel WaveGAN", ICASSP 2020, eqs. 3 to 6.
     """
-    total = jnp.zeros(estimate.shape[:-1])
+    total = jnp.zeros(estimate.shape[:-1], estimate.dtype)
     for n_fft in fft_sizes:
         found, true = (magnitude(stft(x, n_fft=n_fft)) for x in (estimate, reference))
         error, energy = (jnp.sum(jnp.square(x), axis=(-2, -1)) for x in (found - true, true))

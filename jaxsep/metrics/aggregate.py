@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float
+from jaxsep._sharding import keeps_sharding
 from jaxsep.metrics.bss_eval import bss_eval_sources
 from jaxsep.metrics.ratios import si_sdr
 
@@ -56,6 +57,7 @@ def median_of_frames(scores) -> jax.Array:
     return jnp.nanmedian(jnp.nanmedian(as_float("scores", scores), axis=-1), axis=-1)
 
 
+@keeps_sharding
 def nsdr(reference, estimate, mixture, **options) -> jax.Array:
     """Normalized SDR: by how much BSS Eval's SDR of the estimate exceeds that of the mixture.
 

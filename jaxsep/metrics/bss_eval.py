@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
+from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last, standard_promotion
 from jaxsep._rows import each_problem
+from jaxsep._sharding import keeps_sharding
 from jaxsep.metrics.distortion import Energies, correlations, cut, fit_filters, part_energies
 
 #: More sources than this have too many orders to try them all.
@@ -38,6 +39,8 @@ class BSSEval(NamedTuple):
     by more than 1e-3 dB, above 1e5 by more than that: ask for float64."""
 
 
+@keeps_sharding
+@standard_promotion
 def bss_eval_sources(
     reference, estimate, *, filter_length=512, permute=True, window=None, hop=None, dtype="float32"
 ) -> BSSEval:
@@ -81,6 +84,8 @@ def bss_eval_sources(
     return _bss_eval(reference, estimate, 2, False, filter_length, permute, window, hop, dtype)
 
 
+@keeps_sharding
+@standard_promotion
 def bss_eval_images(
     reference, estimate, *, filter_length=512, permute=True, window=None, hop=None, dtype="float32"
 ) -> BSSEval:
@@ -119,6 +124,11 @@ def _bss_eval(reference, estimate, core, images, filter_length, permute, window,
     dtype = jnp.dtype(dtype)
     if dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"dtype={dtype}: expected 'float32' or 'float64'")
+    if dtype == jnp.float64 and not jax.config.read("jax_enable_x64") and _traced(reference, estimate):
+        raise ValueError(
+            "dtype='float64': inside jit, vmap or grad 64-bit mode must be on around the outermost call: "
+            "with jax.enable_x64(True): ...; or call this function outside them"
+        )
     pieces = isinstance(reference, np.ndarray) and reference.ndim == core and reference.size > _LONG
     with jax.enable_x64(dtype == jnp.float64):
         if pieces and isinstance(estimate, np.ndarray):
@@ -143,9 +153,21 @@ def _bss_eval(reference, estimate, core, images, filter_length, permute, window,
             _evaluate if isinstance(reference, jax.Array) else partial(_evaluate_in_pieces, dtype=dtype)
         )
         scores = evaluate(reference, estimate, taps, bool(permute), images, frames)
-        traced = isinstance(scores.sdr, jax.core.Tracer)
-    wide = dtype == jnp.float64 and not traced and not jax.config.read("jax_enable_x64")
+        if not images:
+            scores = scores._replace(isr=_unknown_as(scores.sdr))
+    wide = dtype == jnp.float64 and not jax.config.read("jax_enable_x64")
     return jax.tree.map(np.asarray, scores) if wide else scores
+
+
+def _traced(*arrays):
+    return any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def _unknown_as(figure):
+    """NaN of the same kind; outside jit not computed, which ``jax_debug_nans`` would take for a mistake."""
+    if _traced(figure):
+        return jnp.full_like(figure, jnp.nan)
+    return jax.device_put(np.full(figure.shape, np.nan, figure.dtype), figure.sharding)
 
 
 def _frames(samples, window, hop):
@@ -312,7 +334,7 @@ def _scores(parts: Energies, moments, fit, images, framewise):
         sdr, isr = _db(parts.image, parts.error), _db(parts.image, parts.spatial)
     else:
         sdr = jnp.where(given == 0, -jnp.inf, _db(parts.target, parts.distortion))
-        isr = jnp.full_like(sdr, jnp.nan)
+        isr = jnp.zeros_like(sdr)
     sir = _db(parts.target, parts.interference)
     alone = jnp.sum(moments.image > 0) == 1
     sir = jnp.where(alone & (parts.target > 0), jnp.inf, sir)

@@ -29,7 +29,7 @@ class CNNAutoencoder(LinenNetwork):
     frames: int = ranged(517, least=1, most=1 << 14)
     """Frames of the window that the network takes."""
     frequency_filters: int = ranged(50, least=1, most=1 << 14)
-    frequency_kernel: int = ranged(0, least=0)
+    frequency_kernel: int = ranged(0, least=0, most=65536)
     """Bins that a filter of the first convolution spans; 0 for all."""
     time_filters: int = ranged(30, least=1, most=1 << 14)
     time_kernel: int = ranged(150, least=1, most=1 << 14)

@@ -43,7 +43,7 @@ class OpenUnmix(LinenNetwork):
     """Number of LSTM layers."""
     width: int = ranged(512, least=2, most=1 << 14)
     """Units of the dense layers and of each LSTM layer, both directions together."""
-    heard: int | None = ranged(None, least=1)
+    heard: int | None = ranged(None, least=1, most=65536)
     """Lowest bins that it hears (1487 of 2049 of the published models: 16 kHz); None for all. It estimates
     all of them."""
     bidirectional: bool = True

@@ -112,7 +112,7 @@ class CellWeights(nn.Module):
 
         def bias_init(key, shape):
             del key
-            bias = jnp.zeros(shape)
+            bias = jnp.zeros(shape, jnp.float32)
             return bias if gate is None else bias.at[gate * width : (gate + 1) * width].set(1.0)
 
         def per_gate(init):

@@ -38,7 +38,7 @@ class SpleeterUNet(LinenNetwork):
     """Between layers: ``relu``, leaky on the way down, or ``elu`` on both, as with four and five stems."""
     dropout: float = ranged(0.5, least=0, below=1)
     """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
-    dropout_levels: int = ranged(3, least=0)
+    dropout_levels: int = ranged(3, least=0, most=16)
 
     def module(self, num_sources: int, num_bins: int) -> SpleeterUNetModule:
         """Return the module."""

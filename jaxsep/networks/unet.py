@@ -41,8 +41,8 @@ class UNet(LinenNetwork):
     """Batch normalization of each frequency bin of the input."""
     dropout: float = ranged(0.5, least=0, below=1)
     """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
-    dropout_levels: int = ranged(3, least=0)
-    tdf_bottleneck: int = ranged(0, least=0)
+    dropout_levels: int = ranged(3, least=0, most=16)
+    tdf_bottleneck: int = ranged(0, least=0, most=65536)
     """Each level ends in a TDF block (Choi): what two dense layers over frequency, the same for every
     frame and channel, find in all its bins is added to it. The layer between has this many times fewer
     values than the level has bins; 0 for no such blocks."""

@@ -28,7 +28,8 @@ class BatchNorm(nn.Module):
 
     In training the statistics are those of the whole batch: weighted by ``mask`` and summed over
     ``axis_name``, so that padding examples count nothing and any number of devices agrees. The
-    gradient flows through them.
+    gradient flows through them. They are computed in float32, whatever the precision of the input, which is
+    that of the output.
 
     References:
       S. Ioffe and C. Szegedy, "Batch normalization", ICML 2015.
@@ -40,6 +41,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train=False, mask=None, axis_name=None):
+        given, x = x.dtype, x.astype(jnp.float32)
         size = x.shape[self.axis]
         scale = self.param("scale", nn.initializers.ones, (size,))
         bias = self.param("bias", nn.initializers.zeros, (size,))
@@ -55,7 +57,8 @@ class BatchNorm(nn.Module):
         else:
             batch_mean, batch_var = mean.value, var.value
         gain = scale * jax.lax.rsqrt(batch_var + self.epsilon)
-        return (x - batch_mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
+        x = (x - batch_mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
+        return x.astype(given)
 
 
 class Dropout(nn.Module):

@@ -27,7 +27,7 @@ def power_to_db(power, *, ref: float = 1.0, amin: float = 1e-10, top_db: float |
     power = as_float("power", power)
     if amin <= 0:
         raise ValueError(f"amin={amin}: expected a positive number")
-    db = 10.0 * (jnp.log10(jnp.maximum(amin, power)) - jnp.log10(jnp.maximum(amin, abs(ref))))
+    db = 10.0 * (jnp.log10(jnp.maximum(amin, power)) - jnp.log10(jnp.float32(max(amin, abs(ref)))))
     if top_db is None:
         return db
     if top_db < 0:

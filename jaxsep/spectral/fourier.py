@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim
 from jaxsep._rows import map_rows
+from jaxsep._sharding import keeps_sharding
 
 # Coefficients of the generalized cosine windows, sum_k (-1)^k a_k cos(2 pi k n / N).
 _COSINE_WINDOWS = {
@@ -72,6 +73,7 @@ def num_frames(num_samples: int, n_fft: int, hop_length: int, center: bool = Tru
     return 1 + (padded - n_fft) // hop_length
 
 
+@keeps_sharding
 def stft(
     x,
     *,
@@ -122,6 +124,7 @@ def stft(
     return _stft(x, jnp.asarray(padded_window, dtype), hop_length, center, pad_mode)
 
 
+@keeps_sharding
 def istft(
     spectrum,
     *,

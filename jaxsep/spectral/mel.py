@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsep._checks import as_float, at_least
 from jaxsep._rows import map_rows
+from jaxsep._sharding import keeps_sharding
 from jaxsep.spectral.fourier import analysis_window, analyze, check_waveform, frame_bytes, magnitude
 
 
@@ -66,6 +67,7 @@ def mel_filters(
     return filters
 
 
+@keeps_sharding
 def melspectrogram(
     x,
     sample_rate: float = 22050,

@@ -7,11 +7,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep._rows import map_rows
+from jaxsep._sharding import keeps_sharding
 from jaxsep.spectral.fourier import analysis_window, analyze, frame_bytes, num_frames, synthesize
 
 
+@keeps_sharding
+@standard_promotion
 def griffin_lim(
     magnitude,
     *,
@@ -89,7 +92,8 @@ def _griffin_lim(magnitude, window, key, n_iter, hop_length, center, pad_mode, e
     if key is None:
         start = target.astype(jnp.complex64)
     else:
-        start = target * jnp.exp(2j * jnp.pi * jax.random.uniform(key, target.shape))
+        turns = jax.random.uniform(key, target.shape, jnp.float32)
+        start = target * jnp.exp(jnp.complex64(2j * jnp.pi) * turns)
 
     def rows(target, start, window):
         def step(_, carry):

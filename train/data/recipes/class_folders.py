@@ -59,7 +59,7 @@ class ClassFolders:
     """Share of a source's clips that are generated."""
     generators: dict[str, Generator] = field(default_factory=dict)
     """What generates a source's clips; the generator of the source's name where it is not named."""
-    valid_mixtures: int = ranged(100, least=1)
+    valid_mixtures: int = ranged(100, least=1, most=100000)
     """Mixtures of the validation recordings, used for model selection."""
 
     def __post_init__(self):

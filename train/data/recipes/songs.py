@@ -21,7 +21,7 @@ class Songs:
     """Read each source of a recording from a start of its own, wrapping round its end."""
     skip_seconds: float = ranged(0.0, least=0, below=36000)
     """An intro that no excerpt starts in, where the song is long enough."""
-    sections: int = ranged(0, least=0)
+    sections: int = ranged(0, least=0, most=100000)
     """Excerpts start at this many points, evenly spaced; 0 for anywhere."""
 
     def examples(self, data: Any, bank: Bank, sources, seed: int, length: int, count: int) -> Examples:
