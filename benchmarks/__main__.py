@@ -1,4 +1,7 @@
-"""``python -m benchmarks [NAME ...]``: print a table and write JSON lines to benchmarks/results/."""
+"""``python -m benchmarks [NAME ...]``: print a table and write JSON lines to benchmarks/results/.
+
+``gpu`` is run alone and by its name only: all that an accelerator is for, on the one that is here.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ NAMES = ("stft", "train_step", "sweep", "augment", "fastica", "auxiva", "bss_eva
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all."""
+    if names == ["gpu"]:
+        gpu = importlib.import_module("benchmarks.gpu")
+        return 0 if all(row.get("agrees", True) for row in gpu.main()["rows"]) else 1
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        print(f"benchmarks: {unknown[0]}: expected some of {', '.join(NAMES)}", file=sys.stderr)
+        print(f"benchmarks: {unknown[0]}: expected some of {', '.join(NAMES)}, or gpu alone", file=sys.stderr)
         return 2
     # One simulated device a core: XLA's CPU FFT runs on one core per device.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

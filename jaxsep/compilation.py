@@ -35,6 +35,17 @@ def compiler_options(network: Any) -> dict[str, str]:
     return {name: value for name, value in options if f"--{name}" not in chosen and _known(name, value)}
 
 
+def keep_compiled() -> None:
+    """Keep what is compiled in the user's cache folder, where no other was chosen: for programs alone.
+
+    The same program starts sooner next time. ``JAX_COMPILATION_CACHE_DIR`` and JAX's own options win.
+    """
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        from platformdirs import user_cache_path
+
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_path("jaxsep") / "jax"))
+
+
 @cache
 def _known(name: str, value: str) -> bool:
     """Whether XLA takes the option; what it does not know, it refuses to compile with."""

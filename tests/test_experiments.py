@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import yaml
 
-from benchmarks import experiments, figures, memory, round_trip
+from benchmarks import experiments, figures, gpu, memory, round_trip
+from jaxsep.parts import find, names
 from train.config import load_config
 
 RATE = 8000
@@ -122,3 +123,21 @@ def test_round_trips_lose_what_they_make_up(tmp_path, rng, monkeypatch):
     assert min(whole["snr"], exact["snr"], phase["snr"]) > 60
     assert inverted["snr"] < 10
     assert round_trip.main([str(tmp_path / "none.wav")]) == 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_accelerators_is_rehearsed_at_small_sizes(tmp_path):
+    """Every network of ours, both precisions, every operation; with what it was measured on."""
+    report = gpu.main(small=True, path=tmp_path / "gpu.json", say=lambda text: None)
+    assert json.loads((tmp_path / "gpu.json").read_text()) == report
+    assert report["environment"]["versions"]["jax"] and report["date"] and report["small"]
+    rows = {(row["case"], row.get("precision", "")): row for row in report["rows"]}
+    holders = {"per_source", "remainder", "complement"}  # they cost what they hold
+    ours = {n for n in names("network") if find("network", n).__module__.startswith("jaxsep.")}
+    for network in ours - holders:
+        for precision in ("float32", "bfloat16"):
+            row = rows[f"step {network}", precision]
+            assert row["ms"] > 0 and row["flops_per_second"] > 0 and row["share_of_matmul"] > 0
+    for case in ("stft", "fastica", "auxiva", "bss_eval"):
+        assert rows[case, ""]["agrees"] and rows[case, ""]["ms"] > 0
+    assert rows["separate, sounds", ""]["times_real_time"] > 0

@@ -6,13 +6,15 @@ import argparse
 import signal
 import sys
 
-_USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--field.name VALUE ...]
+_USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--dry-run] [--field.name VALUE ...]
 
 Trains the system that CONFIG describes; started again, the same command goes on where it stopped.
 `python -m train CONFIG.yaml --help` lists every field; `--FIELD.name NAME` puts another part in its place,
-and --plugin registers parts of your own. Configs are in configs/. On several hosts start the same command on
-each: SLURM, Kubernetes, Open MPI and TPU pods say the rest, elsewhere
-`--coordinator NAME:PORT --hosts N --host I` do."""
+--plugin registers parts of your own, and --dry-run shows data, shapes, memory and one step. Configs are in
+configs/. Compiled steps are kept in the user's cache; JAX_COMPILATION_CACHE_DIR moves it.
+
+On several hosts start the same command on each: SLURM, Kubernetes, Open MPI and TPU pods say the rest,
+elsewhere `--coordinator NAME:PORT --hosts N --host I` do."""
 
 
 def main(arguments: list[str]) -> int:
@@ -36,28 +38,35 @@ def _end(number, _frame):
 
 
 def _job(arguments):
-    """The config and its overrides; coordinator, number of hosts and this host's number."""
+    """The config and its overrides; whether it is a dry run; coordinator, hosts and this host's number."""
     from jaxsep.errors import UserError
 
     parser = argparse.ArgumentParser(prog="python -m train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--coordinator", default="")
     parser.add_argument("--hosts", type=int, default=0)
     parser.add_argument("--host", type=int, default=-1)
     options, rest = parser.parse_known_args(arguments)
     if not rest:
         raise UserError("expected a CONFIG.yaml; see configs/ for those there are")
-    return rest, (options.coordinator, options.hosts, options.host)
+    return rest, options.dry_run, (options.coordinator, options.hosts, options.host)
 
 
 def _train(arguments):
+    from jaxsep.compilation import keep_compiled
     from jaxsep.errors import UserError, for_command
     from train.config import load_config
     from train.hosts import start
 
     try:
-        arguments, job = _job(arguments)
+        arguments, dry, job = _job(arguments)
+        keep_compiled()
         start(*job)
         config = load_config(arguments[0], arguments[1:])
+        if dry:
+            from train.dry_run import dry_run
+
+            return dry_run(config)
         from train.run import run
 
         return run(config)

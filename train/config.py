@@ -117,6 +117,10 @@ class TrainConfig:
     """Checkpoints to keep."""
     examples: int = ranged(2, least=0, most=1000)
     """Validation recordings whose audio and spectrograms go to TensorBoard."""
+    patience: int = ranged(0, least=0, most=2**31 - 1)
+    """Stop when this many validations in a row have not been better than the best; 0 to take all steps."""
+    profile: tuple[int, int] = ranged((0, 0), least=0, most=2**31 - 1)
+    """Steps from and up to which the profiler traces, into ``profile/`` of the run folder."""
     max_bad_steps: int = ranged(10, least=1, most=2**31 - 1)
     """Stop after this many steps in a row in which something was not finite."""
     from_scratch: bool = False
@@ -254,6 +258,8 @@ def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespa
 #: Fields that may differ between a run and its continuation.
 _FREE = {"out", "log_every", "valid_every", "save_every", "keep", "examples", "max_bad_steps"}
 _FREE |= {
+    "patience",
+    "profile",
     "allow_changes",
     "from_scratch",
     "data.cache",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
+import platform
+import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 from jaxsep.parts import to_dict
 from jaxsep.spectral import amplitude_to_db, stft
+from train.clock import Clock, matmul_peak
 from train.config import TrainConfig
 from train.hosts import first
 
@@ -26,6 +33,7 @@ class Log:
         self._pending: list[tuple[int, dict, list[str]]] = []
         self._bad, self._last_good, self._clock = 0, 0, (0, 0.0)
         self._writes = first()
+        self._peak: float | None = None
         self._progress: Any = None
         self._task: Any = None
         self._board: Any = None
@@ -48,13 +56,14 @@ class Log:
     def print(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def start(self, step: int, total: int) -> None:
+    def start(self, step: int, total: int, clock: Clock, program: Any) -> None:
         """Begin (again) after ``step``: forget what was logged of later steps."""
+        self._time, self._program = clock, program
         self._clock, self._last_good = (step, time.perf_counter()), step
         if not self._writes:
             return
-        config = json.dumps(to_dict(self._config), indent=2) + "\n"
-        write_atomically(self._out / "config.json", config.encode())
+        for name, value in (("config", to_dict(self._config)), ("environment", environment())):
+            write_atomically(self._out / f"{name}.json", (json.dumps(value, indent=2) + "\n").encode())
         self._board = _board(self._out, step)
         path = self._out / "log.jsonl"
         if path.exists():
@@ -91,13 +100,31 @@ class Log:
         seconds = (self._clock[1] - clock) / max(1, number - before)
         skipped = len(values) - sum(v["finite"] for v in values)
         row = {"step": number, **row, "skipped": int(skipped), "seconds_per_step": seconds}
-        self._write(row)
+        self._write(row | self._speed(number - before))
+        if self._progress:
+            self._progress.update(self._task, description=f"training, loss {row['loss']:.4f}")
         left = (self._config.steps - number) * seconds
         if not self._progress:
             total = self._config.steps
             self.say(
                 f"step {number}/{total}  loss {row['loss']:.4f}  {seconds:.2f} s/step  {_clock(left)} left"
             )
+
+    def _speed(self, steps):
+        """Where the time went since the last row, and how much was done in it."""
+        config, lap = self._config, self._time.lap()
+        examples = config.batch_size * steps / max(1e-9, lap["stepping"] + lap.get("waiting", 0.0))
+        row = {f"seconds/{what}": value for what, value in lap.items()}
+        row |= {"examples_per_second": examples, "audio_per_second": examples * config.data.seconds}
+        if self._program.flops and lap["stepping"]:
+            self._peak = self._peak or matmul_peak()
+            row["flops_per_second"] = self._program.flops * steps / lap["stepping"]
+            row["share_of_matmul_peak"] = row["flops_per_second"] / self._peak
+        schedule = getattr(config.optimizer, "schedule", None)
+        if schedule is not None:
+            rate = schedule(config.optimizer.learning_rate, config.steps)
+            row["learning_rate"] = float(rate(self._clock[0]))
+        return row
 
     def validation(self, number: int, result) -> None:
         """Write the scores of a validation, and its audio and spectrograms."""
@@ -143,6 +170,24 @@ class Log:
             for key, value in row.items():
                 if key != "step":
                     self._board.add_scalar(key, value, row["step"])
+
+
+def environment() -> dict[str, Any]:
+    """What a run runs on: git revision, versions, devices, hosts and date."""
+    versions = {"python": platform.python_version()}
+    for package in ("jaxsep", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "grain"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    with contextlib.suppress(OSError):
+        versions["git"] = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    devices = jax.devices()
+    return {
+        "versions": versions,
+        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "hosts": jax.process_count(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxsep.errors import UserError
 from jaxsep.hub import find_model, load_model
 from jaxsep.system import System
 from jaxsep.training import train_step
+from train.clock import Clock
 from train.config import TrainConfig
 from train.hosts import several
 
@@ -28,7 +30,11 @@ class Program:
 
     def __init__(self, configs: list[TrainConfig]):
         config, self.count = configs[0], len(configs)
-        self._stop, self._next_stop = None, None
+        self._stop: Any = None
+        self._next_stop: Any = None
+        self._compiled: Any
+        self.flops: float | None = None
+        """Floating-point operations of a step on one device, as XLA counts them; None before the first."""
         options = compiler_options(config.system.network)
         teacher, self._teacher = _teacher(config)
         if self.count > 1:
@@ -45,7 +51,7 @@ class Program:
             # Under jit alone XLA would gather the frames of the STFT, and every device transform all of them.
             own, specs = partial(step, axis_name="batch"), (whole, parts, whole)
             step = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=whole)
-        self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
+        self._compiled = jax.jit(step, donate_argnums=0, out_shardings=self._whole, compiler_options=options)
 
     def place(self, state):
         """The state on every device."""
@@ -59,16 +65,29 @@ class Program:
         stops = {"stop": put(np.full(jax.local_device_count(), stop, np.float32))} if several() else {}
         return {k: put(each[0][k]) for k in _ARRAYS} | stops
 
+    def memory(self) -> str:
+        """What the compiled step takes of a device, in words."""
+        found = self._compiled.memory_analysis()
+        parts = {"arguments": "argument", "intermediate results": "temp"} if found else {}
+        sizes = {what: getattr(found, f"{name}_size_in_bytes") / 2**20 for what, name in parts.items()}
+        return ", ".join(f"{what} {size:.1f} MiB" for what, size in sizes.items()) or "memory unknown"
+
     def stops(self, stop) -> bool:
         """Whether the run stops behind this step: of a signal to this host, or to any of several."""
         if not several():
             return bool(stop)
         return self._stop is not None and float(self._stop) > 0
 
-    def step(self, state, batch):
-        """Take a step of every run, on all devices of all hosts."""
+    def step(self, state, batch, clock: Clock):
+        """Take a step of every run, on all devices of all hosts; the first one compiles."""
         rates = (self.rates,) if self.count > 1 else ()
-        state, metrics = self._compiled(state, batch, *rates, self._teacher)
+        arguments = (state, batch, *rates, self._teacher)
+        if self.flops is None:
+            with clock.at("compiling"):
+                self._compiled = self._compiled.lower(*arguments).compile()
+            cost = self._compiled.cost_analysis() or {}
+            self.flops = float(cost.get("flops", 0.0))
+        state, metrics = self._compiled(*arguments)
         # Read a step late, so that reading does not wait for the step.
         self._stop, self._next_stop = self._next_stop, metrics.pop("stop", None)
         return state, metrics

@@ -27,6 +27,7 @@ from jaxsep.parts import from_dict, to_dict
 from jaxsep.system import System
 from jaxsep.training import init_state
 from train import hosts
+from train.clock import Clock
 from train.config import TrainConfig, changed_fields
 from train.data.batches import batches
 from train.data.recipes import open_part
@@ -72,35 +73,64 @@ def train(runs: Runs, stop: Stop) -> int:
     checkpoints = Checkpoints(runs.folder, config.keep)
     state = program.place(_start(runs, checkpoints, program.place))
     number = first = int(np.max(state.step))
+    trace = tracer(config)
+    clock = Clock()
     for log in runs.logs:
-        log.start(first, config.steps)
+        log.start(first, config.steps, clock, program)
 
     def save():
         runs.flush()
-        checkpoints.save(number, state, runs.saved())
+        with clock.at("saving"):
+            checkpoints.save(number, state, runs.saved())
+
+    def validate():
+        with clock.at("validating"):
+            return _validate_if_due(runs, program, state, number, stop)
 
     # A signal may have cut the validation of the last step short; it comes before the next step.
-    if first and first != runs.validated and _validate_if_due(runs, program, state, number, stop):
+    if first and first != runs.validated and validate():
         save()
     if stop and not hosts.several():
         return 128 + stop.signal
-    for number, batch in enumerate(runs.batches(first), first + 1):
+    for number, batch in enumerate(clock.waiting(runs.batches(first)), first + 1):
+        trace(number)
         # The arrays of a step are still being computed when the next batch is read.
-        state, metrics = program.step(state, program.put(batch, bool(stop)))
+        state, metrics = program.step(state, program.put(batch, bool(stop)), clock)
         runs.log(number, metrics, batch)
-        _validate_if_due(runs, program, state, number, stop)
+        validate()
         stopping = program.stops(stop)  # a signal that comes while this saves stops the next step
         if number % config.save_every == 0 or number == config.steps or stopping:
             save()
         if not runs.alive:
             break
+        if runs.settled:
+            runs.logs[0].say(f"stopped at step {number}: validation has not improved for {config.patience}")
+            break
         if stopping:
             runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
             return 128 + (stop.signal or signal.SIGTERM)
+    trace(0)
     checkpoints.close()
     for i in runs.alive:
         runs.logs[i].say(f"done: {number} steps; the model is in {runs.outs[i] / 'best'}")
     return 0
+
+
+def tracer(config: TrainConfig):
+    """A function of the step that profiles ``config.profile``'s steps into the run folder; 0 ends it."""
+    start, stop = config.profile
+    running = False
+
+    def trace(number):
+        nonlocal running
+        if not running and start <= number < stop:
+            jax.profiler.start_trace(Path(config.out).expanduser() / "profile")
+            running = True
+        elif running and not start <= number < stop:
+            jax.profiler.stop_trace()
+            running = False
+
+    return trace
 
 
 class Stop:
@@ -152,6 +182,12 @@ class Runs:
     def validated(self) -> int:
         """The step that every run was validated at last."""
         return min(notes["validated"] for notes in self.notes)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run's best score is of the last ``patience`` validations."""
+        patience = self.config.patience
+        return bool(patience) and all(self.notes[i].get("since", 0) >= patience for i in self.alive)
 
     @property
     def alive(self) -> list[int]:
@@ -334,9 +370,10 @@ def validate_run(runs: Runs, i: int, state, stop: Stop) -> None:
         return
     runs.logs[i].validation(number, result)
     notes["validated"] = number
+    notes["since"] = notes.get("since", 0) + 1
     if notes["score"] is not None and result.score <= notes["score"]:
         return
-    notes["score"] = result.score
+    notes["score"], notes["since"] = result.score, 0
     if not hosts.first():
         return
     tracks = len(runs.recordings.names)
