@@ -163,20 +163,9 @@ def train_step(
       The state after, and scalars: ``loss``, ``grad_norm``, ``param_norm``, ``update_norm``,
       ``finite``.
     """
-    gradients, value, model_state = batch_gradient(
-        state,
-        batch,
-        system=system,
-        loss=loss,
-        augmentation=augmentation,
-        length=length,
-        tuning=tuning,
-        teacher=teacher,
-        precision=precision,
-        accumulate=accumulate,
-        remat=remat,
-        axis_name=axis_name,
-    )
+    task = dict(system=system, loss=loss, augmentation=augmentation, length=length, teacher=teacher)
+    how = dict(tuning=tuning, precision=precision, accumulate=accumulate, remat=remat, axis_name=axis_name)
+    gradients, value, model_state = batch_gradient(state, batch, **task, **how)
     rate = _rates(system.config.network, tuning)
 
     def updates():

@@ -142,7 +142,7 @@ def test_silence_has_no_score_and_spoils_no_other(rng):
         assert quiet[2][name] == pytest.approx(scores[2][name], abs=1e-3)
     assert scores[1]["sdr"] == pytest.approx(without[0]["sdr"], abs=1e-3)
     tracks = {"t": {name: {**row, "seconds": 1.0} for name, row in zip("abc", scores, strict=True)}}
-    counts = {"tracks": 1, "silent references": 1, "silent estimates": 0}
+    counts = {"tracks": 1, "silent references": 1, "silent estimates": 0, "perfect": 0}
     assert summarize(tracks)["a"] == {**dict.fromkeys(FIGURES), **counts}
 
 

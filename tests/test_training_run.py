@@ -380,7 +380,7 @@ def test_a_batch_is_a_function_of_seed_and_step(config, monkeypatch):
     assert not np.array_equal(
         next(batches(excerpts(config, seed=1), 4, 0, 1))["sources"], whole[0]["sources"]
     )
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)  # of four on two hosts
     halves = []
     for host in range(2):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
@@ -388,6 +388,9 @@ def test_a_batch_is_a_function_of_seed_and_step(config, monkeypatch):
     for k, (a, b) in enumerate(zip(*halves, strict=True)):
         np.testing.assert_array_equal(np.concatenate([a["sources"], b["sources"]]), whole[3 + k]["sources"])
         np.testing.assert_array_equal(np.concatenate([a["id"], b["id"]]), np.arange(4))
+    uneven = next(batches(excerpts(config), 5, 0, 2))
+    assert uneven["weight"].tolist() == [1, 0, 0, 0]  # the second host's: one example and padding
+    assert next(batches(excerpts(config), 5, 0, 2, spread=False))["weight"].tolist() == [1] * 5
 
 
 def test_excerpts_are_what_the_files_hold(config, songs):
