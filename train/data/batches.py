@@ -33,7 +33,7 @@ def batches(
     """
     devices, local_devices = (jax.device_count(), jax.local_device_count()) if spread else (1, 1)
     local = -(-batch_size // (devices * parts)) * parts * local_devices
-    ids = np.arange(local, dtype=np.uint32) + jax.process_index() * local
+    ids = np.arange(local, dtype=np.uint32) + (jax.process_index() * local if spread else 0)
     weight = (ids < batch_size).astype(np.float32)
 
     def load(k: int) -> dict[str, np.ndarray]:
