@@ -5,12 +5,12 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
-import math
 import os
 import sys
 import warnings
 
 from jaxsep import __version__
+from jaxsep.commands.options import SECONDS, add_stems, add_windows, add_writing, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
 
@@ -91,6 +91,13 @@ def _parser():
     models = _command(commands, "models", "list the models that ship or were imported, with scores", _models)
     models.add_argument("--json", action="store_true", help="print JSON")
 
+    info = _command(commands, "info", "say what audio files and models are", _info)
+    info.add_argument("names", nargs="+", metavar="FILE_OR_MODEL", help="audio files, model names or folders")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    completion = _command(commands, "completion", "print a shell's completion of this command", _completion)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="source what is printed")
+
     demo = _command(commands, "demo", "separate a made-up song: offline, under a minute", _demo)
     demo.add_argument("-o", "--out", default="jaxsep-demo", help="output folder (default: jaxsep-demo)")
     return parser
@@ -105,10 +112,9 @@ def _add_separate(commands):
     _add_plugin(separate)
     _add_wiener(separate)
     separate.add_argument("-o", "--out", default="separated", help="output folder (default: separated)")
-    separate.add_argument(
-        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
-    )
-    separate.add_argument("--stems", help="names of the stems to write, with commas (default: all)")
+    add_stems(separate)
+    add_writing(separate)
+    add_windows(separate)
     separate.add_argument(
         "--strict", action="store_true", help="refuse files that are cut off, instead of warning"
     )
@@ -127,19 +133,19 @@ def _add_ica(commands):
         choices=("fastica", "infomax", "fobi", "auxiva", "ilrma"),
         help="fastica, infomax, fobi: without echo; auxiva, ilrma: in rooms (default: fastica)",
     )
-    ica.add_argument("--sources", type=_whole(1, 64), help="sources to look for (default: one a microphone)")
+    ica.add_argument("--sources", type=whole(1, 64), help="sources to look for (default: one a microphone)")
     ica.add_argument(
         "--reference",
-        type=_whole(1, 64),
+        type=whole(1, 64),
         default=1,
         help="microphone whose level the sources get (default: 1)",
     )
     ica.add_argument(
-        "--iterations", type=_whole(1, 100000), default=50, help="of auxiva and ilrma (default: 50)"
+        "--iterations", type=whole(1, 100000), default=50, help="of auxiva and ilrma (default: 50)"
     )
     ica.add_argument("--trim", action="store_true", help="cut files of different lengths to the shortest")
     ica.add_argument(
-        "--resample", type=_whole(1000, 768000), metavar="HZ", help="resample files of different rates"
+        "--resample", type=whole(1000, 768000), metavar="HZ", help="resample files of different rates"
     )
     ica.add_argument(
         "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
@@ -164,12 +170,12 @@ def _add_evaluate(commands):
     )
     evaluate.add_argument(
         "--window",
-        type=_SECONDS,
+        type=SECONDS,
         metavar="SECONDS",
         help="score images in frames and take medians, as museval",
     )
     evaluate.add_argument(
-        "--hop", type=_SECONDS, metavar="SECONDS", help="between the frames' starts (default: --window)"
+        "--hop", type=SECONDS, metavar="SECONDS", help="between the frames' starts (default: --window)"
     )
     evaluate.add_argument(
         "--judge",
@@ -188,14 +194,14 @@ def _add_evaluate(commands):
     evaluate.add_argument("--csv", metavar="FILE", help="write a row for each stem of each track to FILE")
     evaluate.add_argument("--html", metavar="FILE", help="write a page to hear, see and read")
     evaluate.add_argument(
-        "--html-tracks", type=_whole(0, 1000), default=5, help="tracks on the page (default: 5)"
+        "--html-tracks", type=whole(0, 1000), default=5, help="tracks on the page (default: 5)"
     )
-    evaluate.add_argument("--html-seconds", type=_SECONDS, default=15, help="of each of them (default: 15)")
+    evaluate.add_argument("--html-seconds", type=SECONDS, default=15, help="of each of them (default: 15)")
     evaluate.add_argument(
         "--resume", action="store_true", help="keep the scores in --json FILE whose files are as they were"
     )
     evaluate.add_argument(
-        "--jobs", type=_whole(1, 1024), default=os.cpu_count() or 1, help="tracks scored at once"
+        "--jobs", type=whole(1, 1024), default=os.cpu_count() or 1, help="tracks scored at once"
     )
 
 
@@ -234,36 +240,11 @@ def _add_sanitize(command):
 def _add_wiener(command):
     command.add_argument(
         "--wiener",
-        type=_whole(0, 100),
+        type=whole(0, 100),
         default=0,
         metavar="N",
         help="filter the model's stems by N iterations of the multichannel Wiener filter (default: 0)",
     )
-
-
-def _number(kind, least, most, above=False):
-    """A type for argparse: a number from ``least`` (or above it) to ``most``."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (least < value <= most if above else least <= value <= most):
-            what = "a whole number" if kind is int else "a number"
-            start = f"above {least}, at most" if above else f"from {least} to"
-            raise argparse.ArgumentTypeError(f"{text}: expected {what} {start} {most}")
-        return value
-
-    return parse
-
-
-def _whole(least, most):
-    return _number(int, least, most)
-
-
-#: Seconds: above 0, a day at most.
-_SECONDS = _number(float, 0, 86400, above=True)
 
 
 def _command(commands, name, text, run):
@@ -273,7 +254,7 @@ def _command(commands, name, text, run):
     )
     command.set_defaults(run=run)
     command.add_argument(
-        "--seed", type=_whole(0, 2**32 - 1), default=0, help="seed of whatever is random (default: 0)"
+        "--seed", type=whole(0, 2**32 - 1), default=0, help="seed of whatever is random (default: 0)"
     )
     command.add_argument(
         "--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: JAX's choice)"
@@ -312,6 +293,18 @@ def _models():
     from jaxsep.commands.models import models
 
     return models
+
+
+def _info():
+    from jaxsep.commands.info import info
+
+    return info
+
+
+def _completion():
+    from jaxsep.commands.completion import completion
+
+    return completion
 
 
 def _demo():

@@ -33,14 +33,25 @@ def note_source(folder: Path, path, **entries) -> None:
     write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
 
 
+def own_folder(root: Path, track: str) -> Path:
+    """``root/TRACK``, whoever's stems it holds; refused where it leads out of ``root``."""
+    _inside(root, root / track)
+    return root / track
+
+
 @contextlib.contextmanager
-def claimed_folder(root: Path, path) -> Iterator[Path]:
+def claimed_folder(root: Path, path, track: str = "") -> Iterator[Path]:
     """Claim ``root/TRACK`` for an input; given up again when nothing comes of it.
 
     A folder that holds another input's stems, or anything without saying whose it is, is left
     alone and a number is added to the name.
+
+    Args:
+      root: of all tracks.
+      path: of the input.
+      track: the folder's name, which may have folders above it; the file's when empty.
     """
-    track = "stdin" if os.fspath(path) == "-" else Path(path).stem or "track"
+    track = track or ("stdin" if os.fspath(path) == "-" else Path(path).stem or "track")
     owner = os.fsdecode(os.path.abspath(path))
     for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
         folder = root / name

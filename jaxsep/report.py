@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,22 @@ def _player(i, sound, sample_rate):
         f"{name}</button> <span>{note}</span>"
         f'<audio preload="auto" src="data:audio/wav;base64,{audio}"></audio>{image}</section>\n'
     )
+
+
+def players(sounds: Mapping[str, np.ndarray], sample_rate: int) -> str:
+    """HTML of a player for each sound, ``(samples,)`` or ``(channels, samples)``, for a notebook's cell.
+
+    Example:
+      >>> players({"voice": np.zeros(8, np.float32)}, 8000).count("<audio")
+      1
+    """
+    lines = []
+    for name, audio in sounds.items():
+        data = base64.b64encode(_wav(np.atleast_2d(audio).T, sample_rate)).decode()
+        lines.append(
+            f'<div>{html.escape(name)}<br><audio controls src="data:audio/wav;base64,{data}"></audio></div>'
+        )
+    return "\n".join(lines)
 
 
 def _image(png, alt):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import tee, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ from jaxsep._checks import samples_last
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
 from jaxsep.errors import UserError
-from jaxsep.hub import find_model, load_model
+from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.parts import load_plugin
 from jaxsep.system import System
@@ -39,6 +41,10 @@ class Separator:
       windows: windows computed together; more is faster on an accelerator and takes memory.
       wiener: iterations of the multichannel Wiener filter over each window; 0 for none. It works behind any
         model of two stems or more, and over all channels of a file even where the model hears each alone.
+      shifts: separate this many times, begun at other places within half a second, and average: a little
+        better, so many times slower.
+      progress: called as ``progress(done, total)`` in samples of the input on the way; ``total`` is None
+        where the length is not known.
 
     Example:
       >>> separator = Separator.from_pretrained("vocals")
@@ -54,7 +60,12 @@ class Separator:
         name: str = "model",
         windows: int | None = None,
         wiener: int = 0,
+        shifts: int = 1,
+        progress: Callable[[int, int | None], object] | None = None,
     ):
+        if shifts < 1:
+            raise UserError(f"shifts={shifts}: expected 1 or more", "shifts")
+        self.shifts, self.progress = shifts, progress
         if wiener < 0 or (wiener and len(system.config.sources) < 2):
             raise UserError(
                 f"wiener={wiener}: expected 0 or more iterations, and a model of two stems or more; "
@@ -70,16 +81,30 @@ class Separator:
     def __reduce__(self):
         """Pickled and copied as its config and variables, without its compiled program."""
         variables = jax.tree.map(np.asarray, self.variables)
-        return _rebuilt, (self.system.config, variables, self.name, self.windows, self.wiener)
+        return _rebuilt, (self.system.config, variables, self.name, self.windows, self.wiener, self.shifts)
+
+    def __repr__(self) -> str:
+        stems, channels = ", ".join(self.sources), ("mono", "stereo")[self.system.config.channels - 1]
+        return f"Separator({self.name!r}: {stems}; {self.sample_rate} Hz, {channels})"
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, *, plugins: Iterable[str] = (), **options) -> Separator:
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        plugins: Iterable[str] = (),
+        segment: float | None = None,
+        overlap: float | None = None,
+        **options,
+    ) -> Separator:
         """Load a model.
 
         Args:
           model: the name of a shipped model, a published model's folder, or a training run's.
           plugins: Python files or modules to import first, whose parts the model is made of.
-          **options: ``windows``, ``wiener``.
+          segment: seconds of a window; the model's own when None.
+          overlap: share of a window that neighbors share, at most 0.5; the model's own when None.
+          **options: ``windows``, ``wiener``, ``shifts``, ``progress``.
 
         Raises:
           UserError: there is no such model, or it is damaged.
@@ -88,7 +113,19 @@ class Separator:
             load_plugin(plugin)
         folder = find_model(model)
         system, variables, info = load_model(folder)
+        if segment is not None or overlap is not None:
+            system = _rewindowed(system, segment, overlap)
         return cls(system, variables, name=str(info.get("name", folder.name)), **options)
+
+    def save_pretrained(self, folder: str | Path, **info) -> Path:
+        """Publish the model to a folder that :meth:`from_pretrained` and ``-m`` take; return the folder.
+
+        Args:
+          folder: to make: weights, config and card.
+          **info: entries of the card: ``description``, ``license``, ``scores``.
+        """
+        variables = jax.tree.map(np.asarray, self.variables)
+        return save_model(Path(folder), self.system, variables, info={"name": self.name, **info})
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -100,7 +137,7 @@ class Separator:
         """Hz that the model works at; other rates are resampled on the way."""
         return self.system.config.sample_rate
 
-    def __call__(self, waveform, sample_rate: int) -> dict[str, np.ndarray]:
+    def __call__(self, waveform, sample_rate: int) -> Stems:
         """Separate a waveform.
 
         Args:
@@ -108,9 +145,9 @@ class Separator:
           sample_rate: Hz of the waveform.
 
         Returns:
-          Name -> float32 numpy array of the waveform's shape, rate and level. The stems sum to
-          the waveform; what lies above the model's band is in the stem that its config calls
-          ``residual``.
+          A dictionary, name -> float32 numpy array of the waveform's shape, rate and level; a notebook shows
+          it as players. The stems sum to the waveform; what lies above the model's band is in the stem that
+          its config calls ``residual``.
 
         Raises:
           ValueError: integers, another shape, more channels than samples, an empty array, NaN or
@@ -130,7 +167,7 @@ class Separator:
         channels = np.atleast_2d(x).astype(np.float32)
         blocks = list(self.stream([channels], sample_rate, len(channels), channels.shape[1]))
         stems = {s: np.concatenate([b.stems[s] for b in blocks], axis=1) for s in self.sources}
-        return {name: stem.reshape(x.shape) for name, stem in stems.items()}
+        return Stems({name: stem.reshape(x.shape) for name, stem in stems.items()}, sample_rate=sample_rate)
 
     def stream(
         self,
@@ -160,6 +197,7 @@ class Separator:
         ups = [Resampler(self.sample_rate, sample_rate, channels) for _ in self.sources]
         mixture, stems = _Queue(channels), [_Queue(channels) for _ in self.sources]
         length = None if samples is None else round(samples * self.sample_rate / sample_rate)
+        done = 0
 
         def watched():
             for block in blocks:
@@ -167,14 +205,52 @@ class Separator:
                 yield down.push(block)
             yield down.finish()
 
-        for piece in self._separate(watched(), channels, length):
+        for piece in self._averaged(watched(), channels, length):
             for queue, up, stem in zip(stems, ups, piece, strict=True):
                 queue.put(up.push(stem))
+            done += round(piece.shape[-1] * sample_rate / self.sample_rate)
+            if self.progress is not None:
+                self.progress(done if samples is None else min(done, samples), samples)
             yield from self._aligned(mixture, stems, min(mixture.size, *(q.size for q in stems)))
         for queue, up in zip(stems, ups, strict=True):
             queue.put(up.finish())
             queue.put(np.zeros((channels, max(0, mixture.size - queue.size)), np.float32))
         yield from self._aligned(mixture, stems, mixture.size)
+
+    def _averaged(self, blocks, channels, samples):
+        """The mean over ``shifts`` separations, of which the windows of each begin elsewhere."""
+        if self.shifts == 1:
+            yield from self._separate(blocks, channels, samples)
+            return
+        copies = tee(blocks, self.shifts)
+        most = self.sample_rate // 2
+        delays = [round(k * most / self.shifts) for k in range(self.shifts)]
+        streams = [self._delayed(*each, channels, samples) for each in zip(copies, delays, strict=True)]
+        queues = [_Queue(channels, len(self.sources)) for _ in streams]
+        for pieces in zip_longest(*streams):
+            for queue, piece in zip(queues, pieces, strict=True):
+                if piece is not None:
+                    queue.put(piece)
+            count = min(queue.size for queue in queues)
+            if count:
+                yield sum(queue.take(count) for queue in queues) / self.shifts
+
+    def _delayed(self, blocks, delay, channels, samples):
+        """Separate behind so many samples of mirrored left context, which are cut off again."""
+
+        def behind():
+            first = next(iterator := iter(blocks), None)
+            if first is None:
+                return
+            yield np.pad(first[:, : max(1, delay)], ((0, 0), (delay, 0)), mode="symmetric")[:, :delay]
+            yield first
+            yield from iterator
+
+        skip = delay
+        for piece in self._separate(behind(), channels, None if samples is None else samples + delay):
+            skip, cut = max(0, skip - piece.shape[-1]), min(skip, piece.shape[-1])
+            if cut < piece.shape[-1]:
+                yield piece[..., cut:]
 
     def _separate(self, blocks, channels, samples):
         """Yield ``(sources, channels, n)`` at the model's rate, in all as long as ``blocks``."""
@@ -233,28 +309,57 @@ def _rebuilt(config, *arguments):
     return Separator(System(config), *arguments)
 
 
+def _rewindowed(system, segment, overlap):
+    """The same system with other windows."""
+    config = system.config
+    seconds = config.segment_seconds if segment is None else segment
+    if segment is not None and config.network.window:
+        raise UserError(f"segment={segment}: this model takes windows of one length alone", "segment")
+    share = config.overlap_seconds / config.segment_seconds if overlap is None else overlap
+    try:
+        return System(replace(config, segment_seconds=seconds, overlap_seconds=share * seconds))
+    except ValueError as error:
+        raise UserError(f"segment={segment}, overlap={overlap}: {error}", "segment") from error
+
+
+class Stems(dict):
+    """Stems by their names; a notebook shows a player for each."""
+
+    def __init__(self, stems, *, sample_rate: int):
+        super().__init__(stems)
+        self.sample_rate = sample_rate
+
+    def _repr_html_(self) -> str:
+        from jaxsep.report import players
+
+        return players(self, self.sample_rate)
+
+    def __reduce__(self):
+        return partial(Stems, sample_rate=self.sample_rate), (dict(self),)
+
+
 class _Queue:
     """Samples that wait: blocks in, any number of samples out."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *above: int):
         self._blocks: list[np.ndarray] = []
-        self._empty = np.zeros((channels, 0), np.float32)
+        self._empty = np.zeros((*above, channels, 0), np.float32)
         self.size = 0
 
     def put(self, block: np.ndarray) -> None:
-        if block.shape[1]:
+        if block.shape[-1]:
             self._blocks.append(block)
-            self.size += block.shape[1]
+            self.size += block.shape[-1]
 
     def take(self, count: int) -> np.ndarray:
         count = min(count, self.size)
         taken, left = [self._empty], count
         while left:
             block = self._blocks.pop(0)
-            if block.shape[1] > left:
-                self._blocks.insert(0, block[:, left:])
-                block = block[:, :left]
+            if block.shape[-1] > left:
+                self._blocks.insert(0, block[..., left:])
+                block = block[..., :left]
             taken.append(block)
-            left -= block.shape[1]
+            left -= block.shape[-1]
         self.size -= count
-        return np.concatenate(taken, axis=1)
+        return np.concatenate(taken, axis=-1)

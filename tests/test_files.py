@@ -298,11 +298,11 @@ def test_a_writer_that_fails_says_so_and_cleans_up(tmp_path):
 def test_stems_of_one_file_appear_together_or_not_at_all(separate, music, monkeypatch):
     convert, calls = AudioWriter._convert, []
 
-    def full(self, gain):
+    def full(self, gain, clamp):
         calls.append(1)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        convert(self, gain)
+        convert(self, gain, clamp)
 
     monkeypatch.setattr(AudioWriter, "_convert", full)
     status, folder, said = separate(music / "song.wav", options=["--format", "flac"])

@@ -22,11 +22,35 @@ MIN_RATE, MAX_RATE, MAX_CHANNELS = 1000, 768_000, 64
 BLOCK = 1 << 17
 
 
-def check_format(format: str, sample_rate: int, channels: int) -> None:
+#: Subtypes that a format may have besides its own.
+_SUBTYPES = {"wav": ("PCM_16", "PCM_24", "FLOAT"), "flac": ("PCM_16", "PCM_24")}
+
+
+def mp3_bitrates(sample_rate: int) -> tuple[int, int]:
+    """The least and the most kbit/s of an MP3 file at a sample rate.
+
+    Example:
+      >>> mp3_bitrates(44100), mp3_bitrates(22050)
+      ((32, 320), (8, 160))
+    """
+    return (32, 320) if sample_rate >= 32000 else (8, 160)
+
+
+def check_format(format: str, sample_rate: int, channels: int, subtype: str = "", bitrate: int = 0) -> None:
     """Refuse what an output format cannot hold."""
     if format not in FORMATS:
         raise UserError(f"format={format!r}: expected one of {', '.join(FORMATS)}", "format")
     _, _, rates, most = FORMATS[format]
+    if subtype and subtype not in _SUBTYPES.get(format, ()):
+        taken = {name: ", ".join(subtypes) for name, subtypes in _SUBTYPES.items()}
+        raise UserError(f"subtype={subtype!r}: {format} takes {taken.get(format, 'none')}", "subtype")
+    slowest, fastest = mp3_bitrates(sample_rate)
+    if bitrate and format != "mp3":
+        raise UserError(f"bitrate={bitrate}: is of mp3, not of {format}", "bitrate")
+    if bitrate and not slowest <= bitrate <= fastest:
+        raise UserError(
+            f"bitrate={bitrate}: mp3 at {sample_rate} Hz takes {slowest} to {fastest} kbit/s", "bitrate"
+        )
     if rates is not None and sample_rate not in rates:
         raise UserError(f"format={format!r}: cannot hold {sample_rate} Hz; use 'wav'", "format")
     if channels > most:

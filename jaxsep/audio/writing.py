@@ -6,11 +6,14 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from jaxsep.audio.formats import BLOCK, FORMATS, check_format, file_name, show
+from jaxsep.audio.formats import BLOCK, FORMATS, check_format, file_name, mp3_bitrates, show
 from jaxsep.errors import UserError
+
+ClipMode = Literal["rescale", "clamp", "none"]
 
 
 class AudioWriter:
@@ -26,15 +29,27 @@ class AudioWriter:
       format: one of ``OUTPUT_FORMATS``.
       frames: samples expected, to choose between WAV and RF64; None when unknown, which takes RF64 and, if
         it was not needed, turns it into WAV at the end.
+      subtype: of wav and flac: ``PCM_16``, ``PCM_24``, or ``FLOAT`` (wav); the format's own when empty.
+      bitrate: of mp3, kbit/s; the encoder's choice when 0.
 
     Raises:
       UserError: the format cannot hold this rate or these channels, or the folder not the file.
     """
 
-    def __init__(self, path, sample_rate: int, channels: int, format: str = "wav", frames: int | None = 0):
+    def __init__(
+        self,
+        path,
+        sample_rate: int,
+        channels: int,
+        format: str = "wav",
+        frames: int | None = 0,
+        subtype: str = "",
+        bitrate: int = 0,
+    ):
         import soundfile
 
-        check_format(format, sample_rate, channels)
+        check_format(format, sample_rate, channels, subtype, bitrate)
+        self._subtype, self._bitrate = subtype or FORMATS[format][1], bitrate
         self.path, self.format, self.peak = Path(path), format, 0.0
         self._rate, self._channels = sample_rate, channels
         self._frames, self._large = 0, frames is None or self._exceeds(frames)
@@ -65,14 +80,19 @@ class AudioWriter:
             self._file.write(block.T)
         self._frames += block.shape[1]
 
-    def finish(self, gain: float = 1.0) -> None:
-        """End the file, scaled by ``gain``, in its format, still under a temporary name."""
+    @property
+    def headroom(self) -> bool:
+        """Whether the format holds samples above full scale."""
+        return self._subtype == "FLOAT"
+
+    def finish(self, gain: float = 1.0, clamp: bool = False) -> None:
+        """End the file, scaled by ``gain`` or cut at full scale, in its format, under a temporary name."""
         with self._disk_errors():
             self._file.close()
             larger = self._large and not self._exceeds(self._frames)
             self._large = self._large and not larger
-            if self.format != "wav" or gain != 1.0 or larger:
-                self._convert(gain)
+            if self._subtype != "FLOAT" or gain != 1.0 or clamp or larger:
+                self._convert(gain, clamp)
             os.chmod(self._temporary[-1], 0o644)
 
     def commit(self) -> None:
@@ -92,20 +112,23 @@ class AudioWriter:
         """Whether that many samples need more than the 4 GiB of a WAV file."""
         return frames * self._channels * 4 > (1 << 32) - (1 << 16)
 
-    def _convert(self, gain):
+    def _convert(self, gain, clamp):
         import soundfile
 
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".jaxsep-", suffix=".part")
         os.close(handle)
         self._temporary.append(name)
-        container, subtype, *_ = FORMATS[self.format]
+        container = FORMATS[self.format][0]
         container = "RF64" if container == "WAV" and self._large else container
-        target = soundfile.SoundFile(
-            file_name(name), "w", self._rate, self._channels, subtype, format=container
-        )
+        how: dict[str, Any] = dict(format=container)
+        if self._bitrate:
+            least, most = mp3_bitrates(self._rate)
+            how |= dict(bitrate_mode="CONSTANT", compression_level=(most - self._bitrate) / (most - least))
+        target = soundfile.SoundFile(file_name(name), "w", self._rate, self._channels, self._subtype, **how)
         with target, soundfile.SoundFile(file_name(self._temporary[0])) as source:
             for block in source.blocks(BLOCK, dtype="float32", always_2d=True):
-                target.write(block * np.float32(gain))
+                block = block * np.float32(gain)
+                target.write(np.clip(block, -1, 1) if clamp else block)
 
     @contextlib.contextmanager
     def _disk_errors(self):
@@ -121,15 +144,20 @@ class AudioWriter:
             ) from error
 
 
-def write_together(writers: list[AudioWriter]) -> float:
+def write_together(writers: list[AudioWriter], clip_mode: ClipMode = "rescale") -> float:
     """Finish files that belong together, then name them all; return the one gain that they got.
 
-    The gain is 1 unless a format without headroom would clip the loudest of them.
+    Args:
+      writers: of the files.
+      clip_mode: what is done about samples above full scale: ``"rescale"`` all files by one gain where a
+        format has no headroom for the loudest, ``"clamp"`` them in any format, ``"none"`` leaves it to the
+        format.
     """
     peak = max(writer.peak for writer in writers)
-    gain = 1.0 if writers[0].format == "wav" or peak <= 1 else 0.999 / peak
+    rescale = clip_mode == "rescale" and not writers[0].headroom and peak > 1
+    gain = 0.999 / peak if rescale else 1.0
     for writer in writers:
-        writer.finish(gain)
+        writer.finish(gain, clamp=clip_mode == "clamp" and peak > 1)
     for writer in writers:
         writer.commit()
     return gain
