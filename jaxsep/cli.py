@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import sys
+import threading
 import warnings
 
 from jaxsep import __version__
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _interrupt_again(unraisable):
     """An interrupt inside a callback of the garbage collector, where Python drops it, comes once more."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
+        again = threading.Timer(0.05, _thread.interrupt_main)  # not from in here, which drops it too
+        again.daemon = True
+        again.start()
     else:
         sys.__unraisablehook__(unraisable)
 
