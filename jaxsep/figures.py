@@ -48,12 +48,12 @@ def plot_spectrograms(sounds: list[Sound], sample_rate: int, path=None) -> bytes
     from librosa.display import specshow
 
     look: dict[str, Any] = dict(
-        sr=sample_rate, hop_length=256, y_axis="linear", cmap="magma", vmin=top - 80, vmax=top
+        sr=sample_rate, hop_length=256, x_axis="s", y_axis="linear", cmap="magma", vmin=top - 80, vmax=top
     )
     for axis, sound, db in zip(axes, sounds, spectra, strict=True):
-        image = specshow(db, x_axis="s" if axis is axes[-1] else None, ax=axis, **look)
+        image = specshow(db, ax=axis, **look)
         axis.set_title(_literal(sound.name), loc="left", fontsize=10)
-        axis.set_ylabel("Hz")
+        axis.set(xlabel="", ylabel="Hz")
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB", fraction=0.03)
     return _png(figure, path)

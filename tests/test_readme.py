@@ -1,20 +1,41 @@
-"""The README's code runs, and its commands are those of the continuous integration."""
+"""The code of the README and of docs/ runs, links lead somewhere, and commands are those of the CI."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+
+
+def blocks(text):
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_python_blocks_run():
     names: dict = {}
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
-    for block in blocks:
+    assert len(blocks(README)) == 2
+    for block in blocks(README):
         exec(compile(block, "README.md", "exec"), names)
     assert names["stems"].shape == (4, 2, 16000)
+    for page in ("separate.md", "train.md", "parts.md", "library.md"):
+        assert blocks(DOCS[page])
+        for block in blocks(DOCS[page]):
+            exec(compile(block, page, "exec"), names)
     assert names["y"].shape == names["song"].shape
+
+
+def test_the_readme_is_short():
+    assert README.count("\n") <= 120
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(DOCS)])
+def test_links_lead_somewhere(page):
+    text, folder = (README, ROOT) if page == "README.md" else (DOCS[page], ROOT / "docs")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or (folder / target).exists(), target
 
 
 def test_the_array_run_is_a_dozen_lines():
