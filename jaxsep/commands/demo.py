@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsep.audio import AudioWriter, read_audio, write_together
 from jaxsep.commands.separate import separate_file
+from jaxsep.compilation import keep_compiled
 from jaxsep.evaluation import score_track
 from jaxsep.examples import song
 from jaxsep.figures import Sound, plot_spectrograms
@@ -21,6 +22,7 @@ _RATE = 16000
 
 def demo(options) -> int:
     """Mix, separate and score a song; write WAV, PNG and HTML; say what to try next."""
+    keep_compiled()
     start = time.perf_counter()
     say = (lambda *_: None) if options.quiet else print
     separator = Separator.from_pretrained("vocals")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
+from jaxsep.compilation import keep_compiled
 from jaxsep.errors import UserError, for_command
 from jaxsep.evaluation import Evaluation, baseline_estimator, evaluate_folders, model_estimator
 from jaxsep.files import check_writable, write_atomically
@@ -26,6 +27,7 @@ _EVERY = 5.0
 
 def evaluate(options) -> int:
     """Score ``TRACK/STEM.*`` of one folder against another's, or against what a model makes of them."""
+    keep_compiled()
     for path in (options.json, options.csv, options.html):
         if path:
             check_writable(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, show, write_together
+from jaxsep.compilation import keep_compiled
 from jaxsep.errors import UserError
 from jaxsep.outputs import claimed_folder, note_source, output_folder
 
 
 def ica(options) -> int:
     """Separate the channels of the files blindly; write ``ica/TRACK/source1.wav`` and so on."""
+    keep_compiled()
     x, rate = read_microphones(
         options.files, trim=options.trim, resample=options.resample, sanitize=options.sanitize
     )

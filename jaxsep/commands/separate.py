@@ -18,6 +18,7 @@ from jaxsep.audio import AudioReader, AudioWriter, check_format, show, write_tog
 from jaxsep.audio.writing import ClipMode
 from jaxsep.commands.progress import bar
 from jaxsep.commands.tracks import Track, find_tracks
+from jaxsep.compilation import keep_compiled
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.outputs import claimed_folder, make_folder, note_source, output_folder, own_folder
 from jaxsep.separator import Block, Separator
@@ -28,6 +29,7 @@ FILENAME = "{track}/{stem}.{ext}"
 
 def separate(options) -> int:
     """Separate every file; go on after one that cannot be, and say so with the exit status."""
+    keep_compiled()
     check_format(options.format, 44100, 1, options.subtype, options.bitrate)
     separator = Separator.from_pretrained(
         options.model,
