@@ -188,16 +188,20 @@ def _operations(small) -> Iterator[dict]:
         yield row
 
 
+def case_system(case: Case, small: bool) -> tuple[System, Any, int]:
+    """The system of a case, the loss that it is trained for, and samples of an example."""
+    network, samples = (case.small if small else case.network), case.samples[1 if small else 0]
+    system = System(SystemConfig(network=network, codec=case.codec, overlap_seconds=0.1))
+    loss = WaveformMSE() if case.codec is _WAVES or case.codec is _FRAMES else MagnitudeMSE()
+    return system, loss, system.window or samples
+
+
 def _steps(small, peaks) -> Iterator[dict]:
     """One training step of every network in both precisions."""
     torch = _torch()
     for name, case in CASES.items():
-        which = 1 if small else 0
-        network, batch = (case.small if small else case.network), case.batch[which]
-        config = SystemConfig(network=network, codec=case.codec, overlap_seconds=0.1)
-        system, optimizer = System(config), Adam()()
-        samples = system.window or case.samples[which]
-        loss = WaveformMSE() if case.codec is _WAVES or case.codec is _FRAMES else MagnitudeMSE()
+        batch, (system, loss, samples) = case.batch[1 if small else 0], case_system(case, small)
+        network, optimizer = system.config.network, Adam()()
         sources = np.random.default_rng(0).standard_normal((batch, 2, 1, samples)).astype(np.float32)
         step = partial(train_step, system=system, loss=loss, optimizer=optimizer)
         state = init_state(system, optimizer)

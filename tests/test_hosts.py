@@ -206,3 +206,14 @@ def test_alone_nothing_is_started(monkeypatch):
     hosts.start()
     assert hosts.first() and not hosts.several()
     assert hosts.told(lambda: [1, None, "a"]) == [1, None, "a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_any_number_of_devices_trains_what_one_does(job, one, tmp_path, devices):
+    """Twenty steps of an uneven batch: the same losses within 1e-5."""
+    codes, said = finish(begin(job, tmp_path / "many", 1, devices=devices))
+    assert codes == [0], said
+    losses = [[row["loss"] for row in read_log(tmp_path / name) if "loss" in row] for name in ("one", "many")]
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-5, rtol=1e-5)
+    assert_near(state(job, tmp_path / "many"), one)
