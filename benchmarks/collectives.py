@@ -1,8 +1,8 @@
 """``python -m benchmarks.collectives``: what four devices exchange in a training step of every network.
 
-Counted in the compiled program: the step under ``shard_map``, as the trainer runs it, beside plain ``jit`` with
-a batch that is spread, for which XLA gathers; and floating-point operations of one device, beside those of the
-whole step on one. Written to benchmarks/results/collectives.md.
+Counted in the compiled program: the step under ``shard_map``, as the trainer runs it, beside plain ``jit``
+with a batch that is spread, for which XLA gathers; and floating-point operations of one device, beside those
+of the whole step on one. Written to benchmarks/results/collectives.md.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def main() -> None:
         "| network | under shard_map | plain jit, batch spread |",
         "|---|---|---|",
     ]
-    mesh = {
-        kind: jax.make_mesh((4,), ("d",), axis_types=(kind,)) for kind in (AxisType.Explicit, AxisType.Auto)
-    }
+    kinds = (AxisType.Explicit, AxisType.Auto)
+    meshes = [jax.make_mesh((4,), ("d",), axis_types=(kind,)) for kind in kinds]
     for name, case in CASES.items():
         system, loss, samples = case_system(case, small=True)
         optimizer = Adam()()
