@@ -94,6 +94,15 @@ def _parser():
     models = _command(commands, "models", "list the models that ship or were imported, with scores", _models)
     models.add_argument("--json", action="store_true", help="print JSON")
 
+    exporting = _command(commands, "export", "write a model as one file that runs without jaxsep", _export)
+    exporting.add_argument("model", metavar="MODEL", help="a model's name or folder")
+    exporting.add_argument("file", metavar="FILE", help="to write; docs/library.md shows what reads it")
+    exporting.add_argument(
+        "--platforms", default="cpu,cuda,tpu", help="where it shall run, with commas (default: all three)"
+    )
+    _add_plugin(exporting)
+    _add_wiener(exporting)
+
     info = _command(commands, "info", "say what audio files and models are", _info)
     info.add_argument("names", nargs="+", metavar="FILE_OR_MODEL", help="audio files, model names or folders")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -296,6 +305,12 @@ def _models():
     from jaxsep.commands.models import models
 
     return models
+
+
+def _export():
+    from jaxsep.commands.export import export
+
+    return export
 
 
 def _info():

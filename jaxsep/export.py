@@ -1,15 +1,95 @@
-"""A model as one serialized function that needs JAX alone to run."""
+"""A model as one serialized function that needs JAX alone to run: of whole waveforms, or of a stream.
+
+A file of :func:`export_model` is a zip archive of ``program.bin`` and ``model.json``, and is run by::
+
+    import json, zipfile
+    import jax, numpy as np
+
+    with zipfile.ZipFile("vocals.jaxsep") as file:
+        program = jax.export.deserialize(bytearray(file.read("program.bin")))
+        model = json.loads(file.read("model.json"))
+    waveform = np.zeros((model["channels"], 44100), np.float32)     # at model["sample_rate"]
+    stems = program.call(waveform)                                  # (stems, channels, samples)
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import zipfile
 from collections.abc import Sequence
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import export
 
-from jaxsep.inference import Carry, init_carry, stream_step
+from jaxsep.files import write_atomically
+from jaxsep.inference import Carry, fade, init_carry, stream_step
 from jaxsep.separator import Separator
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_model(separator: Separator, path, *, platforms: Sequence[str] = PLATFORMS) -> dict:
+    """Write a file that separates waveforms of any length, without jaxsep.
+
+    The program maps ``(channels, samples)`` float32 at the model's sample rate, as many channels as it hears
+    together, to ``(stems, channels, samples)``: windows that overlap, cross-faded, mirrored beyond both
+    ends, as :class:`jaxsep.Separator` does. Needs the extra ``export`` (flatbuffers).
+
+    Args:
+      separator: the model.
+      path: the file, a zip archive.
+      platforms: where it shall run.
+
+    Returns:
+      What its ``model.json`` says: name, stems, sample rate, channels, platforms, least samples, and the
+      SHA-256 of ``program.bin``.
+    """
+    system, channels = separator.system, separator.system.config.channels
+    separate = partial(system.separate_channels, separator.variables, wiener=separator.wiener)
+    residual = separator.sources.index(system.config.residual)
+
+    def program(waveform):
+        stems = _whole(separate, waveform, system.segment, system.overlap)
+        rest = waveform - jnp.sum(stems, axis=0) + stems[residual]
+        return stems.at[residual].set(rest)
+
+    (samples,) = export.symbolic_shape("samples", constraints=["samples >= 1"])
+    shape = jax.ShapeDtypeStruct((channels, samples), jnp.float32)
+    data = bytes(export.export(jax.jit(program), platforms=tuple(platforms))(shape).serialize())
+    model = {
+        "name": separator.name,
+        "stems": list(separator.sources),
+        "sample_rate": separator.sample_rate,
+        "channels": channels,
+        "platforms": list(platforms),
+        "delay_samples": 0,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("program.bin", data)
+        file.writestr("model.json", json.dumps(model, indent=2))
+    write_atomically(path, archive.getvalue())
+    return model
+
+
+def _whole(separate, waveform, segment, overlap):
+    """Separate ``(channels, samples)`` of any, also symbolic, length by windows, one after another."""
+    samples, hop = waveform.shape[-1], segment - overlap
+    count = (samples + overlap + hop - 1) // hop
+    at = jnp.arange(count)[:, None] * hop + jnp.arange(segment) - overlap
+    turned = jnp.mod(at, 2 * samples)  # mirrored with the edge repeated: a period of twice the length
+    at = jnp.where(turned < samples, turned, 2 * samples - 1 - turned)
+    faded = fade(segment, overlap)
+    windows = jax.lax.map(lambda index: separate(waveform[None, :, index])[0] * faded, at)
+    tails = jnp.concatenate([jnp.zeros_like(windows[:1, ..., hop:]), windows[:-1, ..., hop:]])
+    heads = windows[..., :overlap] + tails
+    blocks = jnp.moveaxis(jnp.concatenate([heads, windows[..., overlap:hop]], axis=-1), 0, -2)
+    return blocks.reshape(*blocks.shape[:-2], count * hop)[..., overlap : overlap + samples]
 
 
 def export_stream(

@@ -91,7 +91,7 @@ def stream_step(
         raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {hop} samples")
     x = jnp.concatenate([carry.context, chunk], axis=-1)
     windows = jnp.stack([x[:, k * hop : k * hop + segment] for k in range(count)])
-    stems = separate(windows) * _fade(segment, overlap)
+    stems = separate(windows) * fade(segment, overlap)
     out, tail = [], carry.tail
     for window in stems:
         out.append(jnp.concatenate([window[..., :overlap] + tail, window[..., overlap:hop]], axis=-1))
@@ -130,7 +130,7 @@ def separate_long(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _fade(segment, overlap):
+def fade(segment, overlap):
     """Trapezoid whose rise and fall add to one."""
     rise = (jnp.arange(overlap, dtype=jnp.float32) + 0.5) / overlap
     return jnp.concatenate([rise, jnp.ones(segment - 2 * overlap, jnp.float32), rise[::-1]])
