@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from jaxsep.baselines import ORACLES, hpss, oracle, repet
 from jaxsep.errors import UserError
+from jaxsep.evaluation.lengths import pad
 from jaxsep.separator import Separator
 
 #: From the references ``{stem: (channels, samples)}`` and their Hz to estimates of that form.
@@ -23,6 +25,9 @@ BASELINES = {
     "hpss": "harmonic-percussive medians: drums and one more stem",
     "repet": "repetition: vocals and one more stem",
 }
+
+
+_oracle = jax.jit(oracle, static_argnums=1)
 
 
 def model_estimator(separator: Separator) -> Estimator:
@@ -51,7 +56,7 @@ def baseline_estimator(name: str) -> Estimator:
 
 def _by_oracle(name, references):
     channels_first = np.stack(list(references.values()), axis=1)
-    estimates = np.asarray(oracle(channels_first, name))
+    estimates = np.asarray(_oracle(*pad(channels_first), name))[..., : channels_first.shape[-1]]
     return {stem: estimates[:, i] for i, stem in enumerate(references)}
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jaxsep.evaluation.lengths import pad
 from jaxsep.evaluation.voiced import score_voiced
 from jaxsep.metrics import bss_eval_images, bss_eval_sources, median_of_frames, si_sdr, weighted_mean
 
@@ -69,8 +70,9 @@ def score_track(
     given = np.stack([e if h else mixture for e, h in zip(estimates, heard, strict=True)])
     given = given.astype(np.float32)
     figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere, judge)
-    figures["si_sdr"] = np.asarray(si_sdr(references, given))
-    figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(references, everywhere))
+    wanted, estimated, before = pad(references, given, everywhere)
+    figures["si_sdr"] = np.asarray(si_sdr(wanted, estimated))
+    figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(wanted, before))
     if voiced is not None:
         figures |= score_voiced(references, given, mixture, voiced)
     rows: list[dict] = []
@@ -135,9 +137,7 @@ def _whole(references, given, everywhere, judge):
 
 def _sources(references, estimates):
     """Zeros behind the signals change no score, and few lengths mean few compilations."""
-    room = ((0, 0), (0, _padded(references.shape[-1]) - references.shape[-1]))
-    signals = np.pad(references, room), np.pad(estimates, room)
-    scores = bss_eval_sources(*signals, permute=False, dtype="float64")
+    scores = bss_eval_sources(*pad(references, estimates), permute=False, dtype="float64")
     return scores.sdr, scores.sir, scores.sar
 
 
@@ -153,12 +153,6 @@ def _sources_by_mir_eval(references, estimates):
             scores = judge(references[active], estimates[active], compute_permutation=False)
         figures[:, active] = scores[:3]
     return figures
-
-
-def _padded(samples):
-    """The next length of the form 4 to 7 times a power of two."""
-    step = 1 << max(10, (samples - 1).bit_length() - 3)
-    return -(-samples // step) * step
 
 
 def _frames(references, given, frames):
