@@ -1,0 +1,46 @@
+"""The examples run, and do what they say."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run an example in a folder of its own; return its names and what it printed."""
+
+    def example(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return names, capsys.readouterr().out
+
+    return example
+
+
+def test_a_song_is_separated_into_files(run, tmp_path):
+    names, said = run("separate.py")
+    assert {p.name for p in tmp_path.glob("*.wav")} == {"vocals.wav", "accompaniment.wav"}
+    assert "vocals.wav: 6.0 s" in said
+    run("separate.py", str(tmp_path / "vocals.wav"))
+
+
+def test_a_network_learns_on_arrays(run, tmp_path):
+    names, said = run("train_on_arrays.py")
+    assert float(names["gain"].mean()) > 10
+    assert (tmp_path / "notes" / "model.safetensors").exists()
+
+
+def test_a_room_is_separated_blindly(run):
+    names, _ = run("blind_room.py")
+    assert (names["scores"].sir > names["before"].sir + 5).all()
+
+
+def test_every_example_is_here():
+    tested = set(re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text())) | {"own_parts.py"}
+    assert tested == {p.name for p in EXAMPLES.glob("*.py")}
