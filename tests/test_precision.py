@@ -37,7 +37,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(batch, way):
     whole, value, _ = spread(step, way)(state, batch)
     whole, value = ravel_pytree(whole)[0], float(value)
     parts, value_2, _ = spread(partial(step, accumulate=2), way)(state, batch)
-    assert np.max(np.abs(ravel_pytree(parts)[0] - whole)) <= 1e-6 * np.max(np.abs(whole)) + 1e-8
+    assert np.max(np.abs(ravel_pytree(parts)[0] - whole)) <= 4e-6 * np.max(np.abs(whole)) + 1e-8
     assert float(value_2) == pytest.approx(value, rel=1e-6)
 
 
