@@ -100,6 +100,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "data that are damaged, silent or too short",
         ["test_bank.py::test_a_file_that_is_not_there", f"{_RUN}what_is_missing_is_said_plainly"],
     ),
+    "R38": ("bfloat16 at any level", ["test_precision.py::test_bfloat16_is_finite_at_any_level"]),
     "R39": ("resuming with another config", [f"{_RUN}another_config_is_refused_unless_allowed"]),
     "R40": (
         "scores of silence, perfection, NaN, other orders",
@@ -215,6 +216,16 @@ ROWS: dict[str, tuple[str, list[str]]] = {
             f"{_MODES}a_step_",
             f"{_MODES}what_shapes_follow_from",
             f"{_MODES}scores_in_float64",
+        ],
+    ),
+    "R52": (
+        "two hosts: start, save, kill one, signal one, resume on one and on two",
+        [
+            "test_hosts.py::test_two_hosts_train_what_one_does",
+            "test_hosts.py::test_a_signal_to_one_host",
+            "test_hosts.py::test_a_killed_host_costs",
+            "test_hosts.py::test_a_run_of_one_host_goes_on",
+            "test_hosts.py::test_a_second_job_in_the_folder",
         ],
     ),
 }
