@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 #: Growth of a worker's resident memory, in bytes, after which what it compiled is forgotten.
-ENOUGH = 250e6
+ENOUGH = 200e6
 
 
 @pytest.fixture(autouse=True)

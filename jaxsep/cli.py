@@ -334,4 +334,6 @@ def _demo():
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     """One line for the user's warnings; the libraries' own are theirs."""
     if issubclass(category, AudioWarning):
-        print(f"jaxsep: warning: {message}", file=sys.stderr)
+        from jaxsep.commands.say import complain
+
+        complain(f"warning: {message}")

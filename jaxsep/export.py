@@ -45,8 +45,8 @@ def export_model(separator: Separator, path, *, platforms: Sequence[str] = PLATF
       platforms: where it shall run.
 
     Returns:
-      What its ``model.json`` says: name, stems, sample rate, channels, platforms, least samples, and the
-      SHA-256 of ``program.bin``.
+      What its ``model.json`` says: name, stems, sample rate, channels, platforms, delay in samples (none),
+      and the SHA-256 of ``program.bin``.
     """
     system, channels = separator.system, separator.system.config.channels
     separate = partial(system.separate_channels, separator.variables, wiener=separator.wiener)

@@ -49,7 +49,7 @@ def save_model(
       folder: where; made when missing, its files replaced one by one.
       system: its config is what rebuilds the network.
       variables: its weights.
-      card: the text of its README.md.
+      card: the text of its README.md; what config and info say when empty.
       info: further entries of config.json: name, description, license, scores.
       storage: how weights are stored: ``float32``; ``float16`` for half the size, small arrays as float32; or
         ``int8`` for a quarter: matrices and kernels in 8 bits with a float16 scale for each output channel,
@@ -77,9 +77,23 @@ def save_model(
     }
     write_atomically(folder / _WEIGHTS, weights)
     write_atomically(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    if card:
-        write_atomically(folder / _CARD, card.encode())
+    write_atomically(folder / _CARD, (card or _plain_card(folder, system, config)).encode())
     return folder
+
+
+def _plain_card(folder, system, config):
+    """A card that says what is known: of a run's best model, or one that was saved without."""
+    lines = [f"# {config.get('name', folder.name)}", "", config.get("description", ""), ""]
+    lines += [
+        f"- stems: {', '.join(system.config.sources)}; residual: {system.config.residual}",
+        f"- sample rate: {system.config.sample_rate} Hz; channels heard together: {system.config.channels}",
+        f"- license: {config.get('license', 'not stated')}; data: {config.get('data', 'not stated')}",
+        f"- weights: {config['weights']}, SHA-256 {config['sha256']}",
+    ]
+    for data, stems in config.get("scores", {}).items():
+        for stem, scores in stems.items():
+            lines.append(f"- {data}, {stem}: {', '.join(f'{k} {v}' for k, v in scores.items())}")
+    return "\n".join([*lines, "", "Use it: `jaxsep separate FILE -m THIS_FOLDER`", ""])
 
 
 def load_model(folder) -> tuple[System, dict, dict]:

@@ -33,12 +33,6 @@ def note_source(folder: Path, path, **entries) -> None:
     write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
 
 
-def own_folder(root: Path, track: str) -> Path:
-    """``root/TRACK``, whoever's stems it holds; refused where it leads out of ``root``."""
-    _inside(root, root / track)
-    return root / track
-
-
 @contextlib.contextmanager
 def claimed_folder(root: Path, path, track: str = "") -> Iterator[Path]:
     """Claim ``root/TRACK`` for an input; given up again when nothing comes of it.

@@ -122,7 +122,7 @@ class Separator:
 
         Args:
           folder: to make: weights, config and card.
-          **info: entries of the card: ``description``, ``license``, ``scores``.
+          **info: entries of config and card: ``description``, ``license``, ``scores``.
         """
         variables = jax.tree.map(np.asarray, self.variables)
         return save_model(Path(folder), self.system, variables, info={"name": self.name, **info})
@@ -239,7 +239,8 @@ class Separator:
         """Separate behind so many samples of mirrored left context, which are cut off again."""
 
         def behind():
-            first = next(iterator := iter(blocks), None)
+            iterator = (block for block in blocks if block.shape[1])
+            first = next(iterator, None)
             if first is None:
                 return
             yield np.pad(first[:, : max(1, delay)], ((0, 0), (delay, 0)), mode="symmetric")[:, :delay]

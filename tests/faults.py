@@ -262,7 +262,10 @@ def main(arguments: list[str]) -> int:
         note = f"; {count['skipped']} not tried here" if count["skipped"] else ""
         print(f"{row:8} {_share(count):>17}  {text}{note}")
     print(f"{'all':8} {_share(total):>17}")
-    return int(status)
+    unmatched = [n for _, names in rows.values() for n in names if not any(n in c for c in outcomes.cases)]
+    if unmatched:
+        print(f"no test is named {', '.join(unmatched)}", file=sys.stderr)
+    return int(status) or bool(unmatched)
 
 
 def _share(count):

@@ -116,6 +116,7 @@ def one(job, tmp_path):
     return state(job, tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_two_hosts_train_what_one_does(job, one, tmp_path):
     codes, said = finish(begin(job, tmp_path / "two", 2))
     assert codes == [0, 0], said

@@ -140,7 +140,12 @@ def spread(x, kind):
     return mesh, jax.tree.map(lambda leaf: jax.device_put(leaf, NamedSharding(mesh, P("devices"))), x)
 
 
-@pytest.mark.parametrize("name", CALLS)
+LOOPS = ("stft", "wiener", "fastica", "auxiva", "bss_eval_sources", "hpss", "repet")
+
+
+@pytest.mark.parametrize(
+    "name", in_time(CALLS, (*LOOPS, "griffin_lim", "ilrma", "infomax", "oracle", "si_sdr"))
+)
 def test_a_batch_spread_over_explicit_axes_stays_so(x, name):
     mesh, parts = spread(x, AxisType.Explicit)
     with jax.set_mesh(mesh):
@@ -148,9 +153,6 @@ def test_a_batch_spread_over_explicit_axes_stays_so(x, name):
     for leaf in jax.tree.leaves(found):
         assert jax.typeof(leaf).sharding.spec[0] == "devices", leaf.shape
     assert_same(found, CALLS[name](x))
-
-
-LOOPS = ("stft", "wiener", "fastica", "auxiva", "bss_eval_sources", "hpss", "repet")
 
 
 @pytest.mark.parametrize("name", in_time(CALLS, LOOPS))

@@ -23,6 +23,7 @@ class Clock:
     def __init__(self):
         self._seconds: dict[str, float] = defaultdict(float)
         self._began = time.perf_counter()
+        self._step, self._lap = -1, {}
 
     @contextlib.contextmanager
     def at(self, what: str) -> Iterator[None]:
@@ -43,13 +44,19 @@ class Clock:
                 return
             yield item  # type: ignore[misc]
 
-    def lap(self) -> dict[str, float]:
-        """Seconds of each since the last lap, and of the rest as ``stepping``; begins the next."""
+    def lap(self, step: int = -1) -> dict[str, float]:
+        """Seconds of each since the last lap, and of the rest as ``stepping``; begins the next.
+
+        Runs that are trained together ask in turn, with their ``step``: the same lap for the same step.
+        """
+        if step >= 0 and step == self._step:
+            return self._lap
         now = time.perf_counter()
         whole, self._began = now - self._began, now
         lap = {what: round(seconds, 6) for what, seconds in self._seconds.items()}
         lap["stepping"] = round(max(0.0, whole - sum(self._seconds.values())), 6)
         self._seconds.clear()
+        self._step, self._lap = step, lap
         return lap
 
 

@@ -132,6 +132,10 @@ class TrainConfig:
     def __post_init__(self):
         check_ranges(self)
         check_loss(self.loss, self.system)
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate}: expected a divisor of batch_size={self.batch_size}"
+            )
         if self.system.channels != 2 and (self.augment.pan or self.augment.swap_channels):
             field_name = "pan" if self.augment.pan else "swap_channels"
             value = getattr(self.augment, field_name)

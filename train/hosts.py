@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ import numpy as np
 
 from jaxsep.errors import UserError
 
-#: Set by a launcher of several processes: ask JAX to find the others. The number, where one is stated.
-_LAUNCHERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "JAX_COORDINATOR_ADDRESS")
+#: What says how many processes a launcher started -> what else JAX needs of it to find the others.
+_LAUNCHERS = {"SLURM_STEP_NUM_TASKS": "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE": "OMPI_MCA_orte_hnp_uri"}
 
 
 def start(coordinator: str = "", hosts: int = 0, host: int = -1) -> None:
@@ -54,14 +55,16 @@ def start(coordinator: str = "", hosts: int = 0, host: int = -1) -> None:
 
 
 def _launched():
-    """Whether a launcher started several processes."""
-    for name in _LAUNCHERS:
-        value = os.environ.get(name, "")
-        count = len(value.split(",")) if name == "TPU_WORKER_HOSTNAMES" else value
-        if str(count).isdigit() and int(count) > 1 or name.startswith("JAX") and value:
+    """Whether a launcher started several processes, which JAX finds by what it left in the environment."""
+    environment = os.environ
+    for count, needed in _LAUNCHERS.items():
+        if environment.get(count, "").isdigit() and int(environment[count]) > 1 and needed in environment:
             return True
-    # A Kubernetes job with an index for each of its pods.
-    return "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
+    if len(environment.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
+        return True
+    # A Kubernetes job with an index for each of its pods; JAX asks the cluster by the package kubernetes.
+    pods = "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
+    return bool(environment.get("JAX_COORDINATOR_ADDRESS")) or (pods and find_spec("kubernetes") is not None)
 
 
 def several() -> bool:
@@ -83,7 +86,7 @@ def wait(name: str) -> None:
 
 
 def told(find: Callable[[], Any]) -> Any:
-    """What ``find`` returns on the first host, or the UserError that it raises there, on every host.
+    """What ``find`` returns on the first host, or the error of the user or system there, on every host.
 
     Args:
       find: returns what JSON holds; not called elsewhere.
@@ -94,8 +97,8 @@ def told(find: Callable[[], Any]) -> Any:
     if first():
         try:
             answer = {"value": find()}
-        except UserError as error:
-            answer = {"error": str(error), "option": error.option}
+        except (UserError, OSError) as error:
+            answer = {"error": str(error), "option": getattr(error, "option", "")}
     answer = _broadcast(answer)
     if "error" in answer:
         raise UserError(answer["error"], answer["option"])

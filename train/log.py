@@ -112,7 +112,7 @@ class Log:
 
     def _speed(self, steps):
         """Where the time went since the last row, and how much was done in it."""
-        config, lap = self._config, self._time.lap()
+        config, lap = self._config, self._time.lap(self._clock[0])
         examples = config.batch_size * steps / max(1e-9, lap["stepping"] + lap.get("waiting", 0.0))
         row = {f"seconds/{what}": value for what, value in lap.items()}
         row |= {"examples_per_second": examples, "audio_per_second": examples * config.data.seconds}

@@ -43,6 +43,11 @@ class Program:
             self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
             return
         mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+        if config.accumulate > 1 and config.batch_size % (config.accumulate * mesh.size):
+            raise UserError(  # a part of padding alone has no statistics
+                f"accumulate={config.accumulate}: expected batch_size={config.batch_size} to be a multiple "
+                f"of it times the {mesh.size} devices"
+            )
         whole, parts = PartitionSpec(), PartitionSpec("batch")
         self._whole, self._parts = NamedSharding(mesh, whole), NamedSharding(mesh, parts)
         self._teacher = jax.device_put(self._teacher, self._whole)

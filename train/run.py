@@ -92,25 +92,29 @@ def train(runs: Runs, stop: Stop) -> int:
         save()
     if stop and not hosts.several():
         return 128 + stop.signal
-    for number, batch in enumerate(clock.waiting(runs.batches(first)), first + 1):
-        trace(number)
-        # The arrays of a step are still being computed when the next batch is read.
-        state, metrics = program.step(state, program.put(batch, bool(stop)), clock)
-        runs.log(number, metrics, batch)
-        validate()
-        stopping = program.stops(stop)  # a signal that comes while this saves stops the next step
-        if number % config.save_every == 0 or number == config.steps or stopping:
-            save()
-        if not runs.alive:
-            break
-        if runs.settled:
-            runs.logs[0].say(f"stopped at step {number}: validation has not improved for {config.patience}")
-            break
-        if stopping:
-            runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
-            return 128 + (stop.signal or signal.SIGTERM)
-    trace(0)
+    try:
+        for number, batch in enumerate(clock.waiting(runs.batches(first)), first + 1):
+            if runs.settled:  # as a run that is started again may be
+                break
+            trace(number, state)
+            # The arrays of a step are still being computed when the next batch is read.
+            state, metrics = program.step(state, program.put(batch, bool(stop)), clock)
+            runs.log(number, metrics, batch)
+            validate()
+            stopping = program.stops(stop)  # a signal that comes while this saves stops the next step
+            if number % config.save_every == 0 or number == config.steps or stopping or runs.settled:
+                save()
+            if not runs.alive:
+                break
+            if stopping:
+                runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
+                return 128 + (stop.signal or signal.SIGTERM)
+    finally:
+        trace(0, state)
     checkpoints.close()
+    number = int(np.max(state.step))
+    if runs.settled:
+        runs.logs[0].say(f"stopped at step {number}: validation has not improved for {config.patience}")
     for i in runs.alive:
         runs.logs[i].say(f"done: {number} steps; the model is in {runs.outs[i] / 'best'}")
     return 0
@@ -121,12 +125,15 @@ def tracer(config: TrainConfig):
     start, stop = config.profile
     running = False
 
-    def trace(number):
+    def trace(number, state):
         nonlocal running
-        if not running and start <= number < stop:
+        if running == (start <= number < stop):
+            return
+        jax.block_until_ready(state)  # so that the trace holds these steps and no others
+        if not running:
             jax.profiler.start_trace(Path(config.out).expanduser() / "profile")
             running = True
-        elif running and not start <= number < stop:
+        else:
             jax.profiler.stop_trace()
             running = False
 

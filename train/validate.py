@@ -52,7 +52,9 @@ def validate(
     """
     if not _all_finite(variables):
         raise UserError("the model's parameters are not finite: no score, and nothing to publish")
-    rows, kept = [], {}
+    variables = jax.tree.map(_here, variables)
+    rows: list[np.ndarray] = []
+    kept: dict[str, dict[str, np.ndarray]] = {}
     shares = jax.process_count()
     for i, name in enumerate(recordings.names):
         if stop and shares == 1:
@@ -69,12 +71,17 @@ def validate(
             overlap=system.overlap,
         )
         rows.append(_improvement(sources, stems, mixture))
-        if i < examples:
+        if len(kept) < examples:  # of the first host's, which alone logs them
             kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
     lengths = recordings.lengths.astype(np.float32)
     mean = np.nan_to_num(weighted_mean(_of_all(rows, len(lengths), len(system.config.sources)).T, lengths))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)
+
+
+def _here(leaf):
+    """What is the same on every device, on one of this host's."""
+    return leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
 
 
 def _of_all(rows, count, sources):

@@ -30,31 +30,34 @@ def mp3_bitrates(sample_rate: int) -> tuple[int, int]:
     """The least and the most kbit/s of an MP3 file at a sample rate.
 
     Example:
-      >>> mp3_bitrates(44100), mp3_bitrates(22050)
-      ((32, 320), (8, 160))
+      >>> mp3_bitrates(44100), mp3_bitrates(22050), mp3_bitrates(8000)
+      ((32, 320), (8, 160), (8, 64))
     """
-    return (32, 320) if sample_rate >= 32000 else (8, 160)
+    return (32, 320) if sample_rate >= 32000 else (8, 160) if sample_rate >= 16000 else (8, 64)
 
 
-def check_format(format: str, sample_rate: int, channels: int, subtype: str = "", bitrate: int = 0) -> None:
-    """Refuse what an output format cannot hold."""
+def check_format(
+    format: str, sample_rate: int | None, channels: int, subtype: str = "", bitrate: int = 0
+) -> None:
+    """Refuse what an output format cannot hold, at a sample rate where that is known."""
     if format not in FORMATS:
         raise UserError(f"format={format!r}: expected one of {', '.join(FORMATS)}", "format")
     _, _, rates, most = FORMATS[format]
     if subtype and subtype not in _SUBTYPES.get(format, ()):
-        taken = {name: ", ".join(subtypes) for name, subtypes in _SUBTYPES.items()}
-        raise UserError(f"subtype={subtype!r}: {format} takes {taken.get(format, 'none')}", "subtype")
-    slowest, fastest = mp3_bitrates(sample_rate)
+        taken = ", ".join(_SUBTYPES.get(format, ())) or "none"
+        raise UserError(f"subtype={subtype!r}: {format} takes {taken}", "subtype")
     if bitrate and format != "mp3":
         raise UserError(f"bitrate={bitrate}: is of mp3, not of {format}", "bitrate")
-    if bitrate and not slowest <= bitrate <= fastest:
-        raise UserError(
-            f"bitrate={bitrate}: mp3 at {sample_rate} Hz takes {slowest} to {fastest} kbit/s", "bitrate"
-        )
-    if rates is not None and sample_rate not in rates:
-        raise UserError(f"format={format!r}: cannot hold {sample_rate} Hz; use 'wav'", "format")
     if channels > most:
         raise UserError(f"format={format!r}: cannot hold {channels} channels; use 'wav'", "format")
+    if sample_rate is None:
+        return
+    if rates is not None and sample_rate not in rates:
+        raise UserError(f"format={format!r}: cannot hold {sample_rate} Hz; use 'wav'", "format")
+    slowest, fastest = mp3_bitrates(sample_rate)
+    if bitrate and not slowest <= bitrate <= fastest:
+        span = f"{slowest} to {fastest} kbit/s"
+        raise UserError(f"bitrate={bitrate}: mp3 at {sample_rate} Hz takes {span}", "bitrate")
 
 
 def show(path) -> str:

@@ -230,15 +230,15 @@ class _Noise:
     text = ""
 
 
-#: The error stream belongs to the process: one thread at a time may turn it away.
-_STDERR = threading.RLock()
+#: The error stream belongs to the process: one thread at a time may turn it away, or write to it.
+ERROR_STREAM = threading.RLock()
 
 
 @contextlib.contextmanager
 def _captured_stderr():
     """Keep what a decoder's C code prints on the error stream away from the user."""
     noise = _Noise()
-    with _STDERR, tempfile.TemporaryFile() as sink:
+    with ERROR_STREAM, tempfile.TemporaryFile() as sink:
         try:
             saved = os.dup(2)
         except OSError:  # no error stream

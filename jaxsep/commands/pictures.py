@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 
 from jaxsep.audio import AudioReader
+from jaxsep.commands.places import Place
 from jaxsep.figures import Sound, plot_spectrograms
 from jaxsep.files import write_atomically
 from jaxsep.report import PageTrack, listening_page
@@ -16,25 +14,23 @@ from jaxsep.report import PageTrack, listening_page
 _SECONDS = 60
 
 
-def show_stems(folder: Path, before: str, targets: Mapping[str, str], *, plot: bool, page: bool) -> None:
-    """Write ``spectrograms.png`` and ``index.html`` of the first minute of a track's stems.
+def show_stems(place: Place, *, plot: bool, page: bool) -> None:
+    """Write ``spectrograms.png`` and ``index.html`` of the first minute of a track's stems, beside them.
 
     Args:
-      folder: where to.
-      before: what their names begin with, where the folder holds other tracks too.
-      targets: stem -> its file.
+      place: where the stems are; in a folder of several tracks both are named after this one.
       plot, page: which of them.
     """
-    heads = {stem: _head(path) for stem, path in targets.items()}
+    heads = {stem: _head(path) for stem, path in place.targets.items()}
     sounds = [Sound(stem, audio) for stem, (audio, _) in heads.items()]
     rate = next(iter(heads.values()))[1]
+    before = "" if place.own else f"{place.name}."
     if plot:
-        plot_spectrograms(sounds, rate, folder / f"{before}spectrograms.png")
+        plot_spectrograms(sounds, rate, place.folder / f"{before}spectrograms.png")
     if page:
         text = "Stems as jaxsep separated them; the first minute."
-        name = before.rstrip(".") or folder.name
-        html = listening_page(name, [PageTrack(name, sounds, rate, [])], text=text)
-        write_atomically(folder / f"{before}index.html", html.encode())
+        html = listening_page(place.name, [PageTrack(place.name, sounds, rate, [])], text=text)
+        write_atomically(place.folder / f"{before}index.html", html.encode())
 
 
 def _head(path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 import traceback
 import warnings
@@ -16,21 +15,20 @@ from pathlib import Path
 
 from jaxsep.audio import AudioReader, AudioWriter, check_format, show, write_together
 from jaxsep.audio.writing import ClipMode
+from jaxsep.commands.places import FILENAME, Place, Places, check_template
 from jaxsep.commands.progress import bar
+from jaxsep.commands.say import complain, note, tell
 from jaxsep.commands.tracks import Track, find_tracks
 from jaxsep.compilation import keep_compiled
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
-from jaxsep.outputs import claimed_folder, make_folder, note_source, output_folder, own_folder
+from jaxsep.outputs import make_folder, note_source, output_folder
 from jaxsep.separator import Block, Separator
-
-#: Where a stem goes below the model's folder.
-FILENAME = "{track}/{stem}.{ext}"
 
 
 def separate(options) -> int:
     """Separate every file; go on after one that cannot be, and say so with the exit status."""
     keep_compiled()
-    check_format(options.format, 44100, 1, options.subtype, options.bitrate)
+    check_format(options.format, None, 1, options.subtype, options.bitrate)
     separator = Separator.from_pretrained(
         options.model,
         wiener=options.wiener,
@@ -40,60 +38,116 @@ def separate(options) -> int:
         windows=options.batch_size,
     )
     stems = _chosen(options, separator.sources)
-    _check_template(options.filename)
+    check_template(options.filename)
     root = Path(options.out) / separator.name
     if not options.dry_run:
         root = output_folder(options.out, separator.name)
-    one = partial(_separate_track, options, separator, stems, root)
-    tracks = find_tracks(options.files, leave_out=root.parent)
+    batch = _Batch(options, separator, stems, root)
+    tracks = find_tracks(options.files, root)
     if options.jobs == 1:
-        failed = sum(map(one, tracks))
+        failed = sum(map(batch.separate, tracks))
     else:
         with ThreadPoolExecutor(options.jobs) as pool:
-            failed = sum(pool.map(one, tracks))
+            try:
+                failed = sum(pool.map(batch.separate, tracks))
+            except BaseException:  # an interrupt: those in progress end at their next block
+                batch.stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     return 2 if failed else 0
 
 
-def _separate_track(options, separator, stems, root, track: Track | UserError) -> bool:
-    """Separate one file as the options say; whether it failed."""
-    name = "" if isinstance(track, UserError) else show(track.path)
-    try:
-        if isinstance(track, UserError):
-            raise track
-        with _place(options, root, track, stems) as (folder, files):
-            targets = {stem: str(folder / file) for stem, file in files.items()}
-            if options.dry_run or (options.skip_existing and all(map(os.path.exists, targets.values()))):
-                _report(options, name, targets, "would be written" if options.dry_run else "there already")
-                return False
-            if Path(track.path).is_fifo() and not options.quiet:
-                print(f"{name}: a pipe, read to its end first", file=sys.stderr)
-            start = time.perf_counter()
-            with bar(name, options.quiet or options.jobs > 1) as progress:
-                seconds, gain = separate_file(
-                    separator,
-                    track.path,
-                    folder,
-                    stems,
-                    files=files,
-                    note=options.filename == FILENAME,
-                    progress=progress,
-                    **_writing(options),
-                )
-            speed = seconds / (time.perf_counter() - start)
-            note = f"; all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
-            _report(options, name, targets, f"{speed:.0f}x real time{note}", seconds=seconds, gain=gain)
-            if options.plot or options.page:
-                from jaxsep.commands.pictures import show_stems
+class _Batch:
+    """The files of a command: one model, the same options, no two of one name."""
 
-                before = "" if options.filename == FILENAME else f"{Path(track.name).name}."
-                show_stems(folder, before, targets, plot=options.plot, page=options.page)
-    except Exception as error:  # whatever happens to a file, the others are separated
-        if options.verbose and not isinstance(error, UserError):
-            traceback.print_exc()
-        reason = for_command(error) if isinstance(error, UserError) else f"{name}: {_reason(error)}"
-        print(f"jaxsep: {reason}", file=sys.stderr)
+    def __init__(self, options, separator, stems, root):
+        self._options, self._separator, self._stems, self._root = options, separator, stems, root
+        self._places = Places(root, options.filename, options.format, stems)
+        self.stopped = False
+
+    def separate(self, track: Track | UserError) -> bool:
+        """Separate one file; whether it failed."""
+        name = "" if isinstance(track, UserError) else show(track.path)
+        try:
+            if isinstance(track, UserError):
+                raise track
+            with self._place(track) as place:
+                done = self._there(track, place) or self._written(track, place)
+            return not done
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # whatever happens to a file, the others are separated
+            if self._options.verbose and not isinstance(error, UserError):
+                traceback.print_exc()
+            reason = for_command(error) if isinstance(error, UserError) else f"{name}: {_reason(error)}"
+            complain(reason)
+            return True
+
+    def _place(self, track):
+        """A context of where this track's stems go."""
+        options = self._options
+        if options.filename == FILENAME and not (options.dry_run or options.force):
+            return self._places.claimed(track)
+        given = options.force or options.skip_existing or options.dry_run
+        return nullcontext(self._places.free(track, overwrite=given))
+
+    def _there(self, track, place: Place) -> bool:
+        """Whether there is nothing to do: a dry run, or stems that are there and shall stay."""
+        if self._options.dry_run:
+            if track.path != "-" and not os.path.exists(track.path):
+                raise UserError(f"{show(track.path)}: there is no such file")
+            self._report(track, place, "would be written")
+            return True
+        if self._options.skip_existing and all(path.exists() for path in place.targets.values()):
+            self._report(track, place, "there already")
+            return True
+        return False
+
+    def _written(self, track, place: Place) -> bool:
+        """Separate, report, and draw; whether all of it was done."""
+        options, name = self._options, show(track.path)
+        if Path(track.path).is_fifo() and not options.quiet:
+            note(f"{name}: a pipe, read to its end first")
+        start = time.perf_counter()
+        with bar(name, options.quiet or options.jobs > 1) as shown:
+            seconds, gain = separate_file(
+                self._separator,
+                track.path,
+                place.folder,
+                self._stems,
+                targets=place.targets,
+                note_origin=place.own,
+                progress=partial(self._progress, shown),
+                **_writing(options),
+            )
+        speed = seconds / (time.perf_counter() - start)
+        scaled = f"; all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
+        self._report(track, place, f"{speed:.0f}x real time{scaled}", seconds=seconds, gain=gain)
+        if not (options.plot or options.page):
+            return True
+        from jaxsep.commands.pictures import show_stems
+
+        try:
+            show_stems(place, plot=options.plot, page=options.page)
+        except Exception as error:
+            complain(f"{name}: its stems are written, but no picture of them ({one_line(error)})")
+            return False
         return True
-    return False
+
+    def _progress(self, shown, done, total):
+        if self.stopped:
+            raise UserError("interrupted")
+        if shown is not None:
+            shown(done, total)
+
+    def _report(self, track, place, text, **facts):
+        targets = {stem: str(path) for stem, path in place.targets.items()}
+        if self._options.json:
+            tell(json.dumps({"input": show(track.path), "stems": targets, "note": text, **facts}))
+        elif not self._options.quiet:
+            folders = {os.path.dirname(target) for target in targets.values()}
+            where = folders.pop() if len(folders) == 1 else os.path.commonpath(folders)
+            tell(f"{show(track.path)} -> {show(where)} ({', '.join(targets)}; {text})")
 
 
 def separate_file(
@@ -108,8 +162,8 @@ def separate_file(
     clip_mode: ClipMode = "rescale",
     strict: bool = False,
     sanitize: bool = False,
-    files: Mapping[str, str] | None = None,
-    note: bool = True,
+    targets: Mapping[str, Path] | None = None,
+    note_origin: bool = True,
     progress=None,
 ) -> tuple[float, float]:
     """Separate one file into ``folder/STEM.format``; all stems appear together or none does.
@@ -121,13 +175,13 @@ def separate_file(
       format, subtype, bitrate, clip_mode: see :class:`jaxsep.audio.AudioWriter` and
         :func:`jaxsep.audio.write_together`.
       strict, sanitize: see :class:`jaxsep.audio.AudioReader`.
-      files: stem -> name below the folder, where it is another.
-      note: write ``source.json``, which says whose stems the folder holds.
+      targets: stem -> file, where it is another.
+      note_origin: write ``source.json``, which says whose stems the folder holds.
       progress: called with samples done and in all (None where that is not known).
 
     Returns:
       The file's length in seconds, and the gain that all stems were scaled by so that a format
-      without headroom holds them (1 for wav).
+      without headroom holds them (1 for 32-bit float).
     """
     reader = AudioReader(path, strict=strict, sanitize=sanitize)
     rate, channels = reader.sample_rate, reader.channels
@@ -139,7 +193,7 @@ def separate_file(
     samples = 0
     try:
         for stem in stems:
-            target = folder / (files or {}).get(stem, f"{stem}.{format}")
+            target = (targets or {}).get(stem, folder / f"{stem}.{format}")
             make_folder(target.parent)
             writers[stem] = AudioWriter(target, rate, channels, format, reader.frames, subtype, bitrate)
         for block in separator.stream(reader.blocks(), rate, channels, reader.frames):
@@ -156,7 +210,7 @@ def separate_file(
     if reader.sanitized:
         message = f"{show(path)}: {reader.sanitized} samples that were not finite are now zero"
         warnings.warn(message, AudioWarning, stacklevel=2)
-    if note:
+    if note_origin:
         note_source(folder, path, model=separator.name, gain=gain)
     return samples / rate, gain
 
@@ -172,64 +226,6 @@ def _stem(block: Block, stem: str, stems):
 def _writing(options):
     names = ("format", "subtype", "bitrate", "clip_mode", "strict", "sanitize")
     return {name: getattr(options, name) for name in names}
-
-
-def _place(options, root, track, stems):
-    """A context of the folder and of stem -> file below it, both this input's own."""
-    if options.filename != FILENAME:
-        return nullcontext(_by_template(options, root, track, stems))
-    files = {stem: f"{stem}.{options.format}" for stem in stems}
-    claim = nullcontext(own_folder(root, track.name)) if options.dry_run or options.force else None
-    return _with(claim or claimed_folder(root, track.path, track.name), files)
-
-
-class _with:
-    """A context manager's value beside another value."""
-
-    def __init__(self, context, value):
-        self._context, self._value = context, value
-
-    def __enter__(self):
-        return self._context.__enter__(), self._value
-
-    def __exit__(self, *error):
-        return self._context.__exit__(*error)
-
-
-def _by_template(options, root, track, stems):
-    """Files named by --filename: of a track whose files are there already another, unless told otherwise."""
-    keep = options.force or options.skip_existing or options.dry_run
-    for name in (track.name, *(f"{track.name}-{n}" for n in range(2, 10000))):
-        known = dict(track=name, ext=options.format, model=root.name)
-        files = {stem: options.filename.format(stem=stem, **known) for stem in stems}
-        inside = all((root / f).resolve().is_relative_to(root.resolve()) for f in files.values())
-        if not inside:
-            raise UserError(f"{options.filename}: leads out of {show(root)}", "filename")
-        if keep or not any((root / file).exists() for file in files.values()):
-            return root, files
-    raise UserError(f"{show(root)}: too many tracks named {track.name}; give another folder", "out")
-
-
-def _check_template(template):
-    known = dict(track="t", stem="s", ext="e", model="m")
-    try:
-        differ = template.format(**known) != template.format(**{**known, "stem": "z"})
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{template}: expected a name of {{track}}, {{stem}}, {{ext}} and {{model}} ({one_line(error)})",
-            "filename",
-        ) from error
-    if not differ:
-        raise UserError(f"{template}: without {{stem}} every stem would have one name", "filename")
-
-
-def _report(options, name, targets, text, **facts):
-    if options.json:
-        print(json.dumps({"input": name, "stems": targets, "note": text, **facts}), flush=True)
-    elif not options.quiet:
-        folders = {os.path.dirname(target) for target in targets.values()}
-        where = folders.pop() if len(folders) == 1 else os.path.commonpath(folders)
-        print(f"{name} -> {show(where)} ({', '.join(targets)}; {text})", flush=True)
 
 
 def _reason(error):

@@ -19,12 +19,13 @@ class Track(NamedTuple):
     """Of its output: the file's without suffix, behind the folders between it and the one that was named."""
 
 
-def find_tracks(arguments: list[str], leave_out: Path | None = None) -> Iterator[Track | UserError]:
+def find_tracks(arguments: list[str], out: Path) -> Iterator[Track | UserError]:
     """The tracks of the arguments in turn; what is wrong with one takes its place.
 
     Args:
       arguments: files, ``-`` for the standard input, or folders, which are searched to any depth.
-      leave_out: a folder whose files are output, not input.
+      out: where the model's stems go; what is there, and in the folder above it where that lies below an
+        argument, is output, not input.
     """
     for argument in arguments:
         if argument == "-":
@@ -34,7 +35,8 @@ def find_tracks(arguments: list[str], leave_out: Path | None = None) -> Iterator
             yield Track(argument, Path(argument).stem or "track")
             continue
         try:
-            found = [path for path in audio_files(argument) if not _below(path, leave_out)]
+            output = _output_below(Path(argument), out)
+            found = [path for path in audio_files(argument) if not _below(path, output)]
         except UserError as error:
             yield error
             continue
@@ -42,6 +44,13 @@ def find_tracks(arguments: list[str], leave_out: Path | None = None) -> Iterator
             yield UserError(f"{show(argument)}: a folder without audio files")
         for path in found:
             yield Track(str(path), str(path.relative_to(argument).with_suffix("")))
+
+
+def _output_below(folder, out):
+    """The folder of output that a search of ``folder`` would come upon, if any."""
+    return next(
+        (place for place in (out.parent, out) if _below(place, folder) and not place.samefile(folder)), None
+    )
 
 
 def _below(path, folder):
