@@ -23,6 +23,7 @@ def run(tmp_path, monkeypatch, capsys):
     return example
 
 
+@pytest.mark.slow
 def test_a_song_is_separated_into_files(run, tmp_path):
     names, said = run("separate.py")
     assert {p.name for p in tmp_path.glob("*.wav")} == {"vocals.wav", "accompaniment.wav"}

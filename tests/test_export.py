@@ -29,7 +29,7 @@ assert "jaxsep" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module", params=["lstm_mask", "unet"])
+@pytest.fixture(scope="module", params=["lstm_mask", pytest.param("unet", marks=pytest.mark.slow)])
 def model(request, tmp_path_factory):
     networks = {"lstm_mask": (LSTMMask(layers=1, width=4), 1), "unet": (UNet(levels=2, filters=4), 2)}
     network, channels = networks[request.param]
