@@ -77,14 +77,6 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def wait(name: str) -> None:
-    """Wait until every host is here."""
-    if several():
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
-
-
 def told(find: Callable[[], Any]) -> Any:
     """What ``find`` returns on the first host, or the error of the user or system there, on every host.
 
@@ -120,11 +112,11 @@ def gathered(values: np.ndarray) -> np.ndarray:
 
 
 def same(value: str, what: str) -> None:
-    """Refuse to go on where the hosts do not have the same of something."""
-    if told(lambda: value) != value:
-        raise UserError(
-            f"host {jax.process_index()}: {what} are not those of the first host; copy them there"
-        )
+    """Refuse, on every host, to go on where they do not have the same of something."""
+    others = gathered(np.array([told(lambda: value) != value]))
+    if others.any():
+        where = ", ".join(map(str, np.flatnonzero(others)))
+        raise UserError(f"{what} on host {where} are not those of the first host; copy them there")
 
 
 def _broadcast(value):

@@ -110,7 +110,7 @@ def train(runs: Runs, stop: Stop) -> int:
                 runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
                 return 128 + (stop.signal or signal.SIGTERM)
     finally:
-        trace(0, state)
+        trace(-1, state)
     checkpoints.close()
     number = int(np.max(state.step))
     if runs.settled:
@@ -121,7 +121,7 @@ def train(runs: Runs, stop: Stop) -> int:
 
 
 def tracer(config: TrainConfig):
-    """A function of the step that profiles ``config.profile``'s steps into the run folder; 0 ends it."""
+    """A function of the step that profiles ``config.profile``'s steps into the run folder; -1 ends it."""
     start, stop = config.profile
     running = False
 
