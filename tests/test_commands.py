@@ -218,7 +218,7 @@ def test_a_model_is_scored_on_the_sum_of_its_references(tmp_path):
     shown = json.loads(page.read_text().split('id="scores">')[1].split("</script>")[0])
     for row in shown["tracks"]["song"]:
         assert row["sdr, dB"] == f"{rows[row['stem']]['sdr']:.2f}"
-        assert f"<td>{row['sdr, dB']}</td>" in page.read_text()
+        assert f">{row['sdr, dB']}</td>" in page.read_text()
     assert page.read_text().count("<audio") == 5
 
 

@@ -130,7 +130,9 @@ def test_what_is_named_is_input_wherever_the_output_goes(model, song, tmp_path, 
     assert (tmp_path / "tiny" / "accompaniment" / "vocals.wav").exists()
 
 
-@pytest.mark.parametrize("options", [(), ("--filename", "{track} {stem}.{ext}")])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), marks=pytest.mark.slow), ("--filename", "{track} {stem}.{ext}")]
+)
 @pytest.mark.parametrize("more", [("--force",), ("--skip-existing",), ("-j", "2"), ("--dry-run", "--json")])
 def test_two_tracks_of_one_name_have_two_places(separate, song, tmp_path, options, more):
     other = tmp_path / "other"
