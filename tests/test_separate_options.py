@@ -133,7 +133,15 @@ def test_what_is_named_is_input_wherever_the_output_goes(model, song, tmp_path, 
 @pytest.mark.parametrize(
     "options", [pytest.param((), marks=pytest.mark.slow), ("--filename", "{track} {stem}.{ext}")]
 )
-@pytest.mark.parametrize("more", [("--force",), ("--skip-existing",), ("-j", "2"), ("--dry-run", "--json")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(("--force",), marks=pytest.mark.slow),
+        pytest.param(("--skip-existing",), marks=pytest.mark.slow),
+        ("-j", "2"),
+        ("--dry-run", "--json"),
+    ],
+)
 def test_two_tracks_of_one_name_have_two_places(separate, song, tmp_path, options, more):
     other = tmp_path / "other"
     other.mkdir()
@@ -216,6 +224,7 @@ def test_a_bitrate_is_that_of_the_file(separate, song, tmp_path, rng):
         assert status == 2 and reason in said
 
 
+@pytest.mark.slow
 def test_loud_samples_are_scaled_cut_or_left(separate, tmp_path, rng):
     x = rng.standard_normal((8000, 1)).astype(np.float32)
     soundfile.write(tmp_path / "loud.wav", x, RATE, subtype="FLOAT")
