@@ -26,6 +26,7 @@ def main() -> None:
     from benchmarks.gpu import CASES, case_system
     from jaxsep.optimizers import Adam
     from jaxsep.training import init_state, make_batch, train_step
+    from train.clock import operations
 
     lines = [
         "# What four devices exchange in a training step",
@@ -45,13 +46,13 @@ def main() -> None:
         sources = np.random.default_rng(0).standard_normal((8, 2, 1, samples)).astype(np.float32)
         step: Callable = partial(train_step, system=system, loss=loss, optimizer=optimizer)
         batch = make_batch(sources)
-        alone = _operations(jax.jit(step).lower(state, batch).compile())
+        alone = operations(jax.jit(step).lower(state, batch).compile())
         cells = []
         for where in meshes:
             whole = jax.device_put(state, NamedSharding(where, PartitionSpec()))
             parts = jax.device_put(batch, NamedSharding(where, PartitionSpec("d")))
             compiled = jax.jit(step).lower(whole, parts).compile()
-            cells.append(f"{_collectives(compiled.as_text())}; {_operations(compiled) / alone:.2f}")
+            cells.append(f"{_collectives(compiled.as_text())}; {operations(compiled) / alone:.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     path = Path(__file__).parent / "results" / "collectives.md"
@@ -61,10 +62,6 @@ def main() -> None:
 def _collectives(text):
     counts = {kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in _KINDS}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-
-
-def _operations(compiled):
-    return (compiled.cost_analysis() or {}).get("flops", float("nan"))
 
 
 if __name__ == "__main__":

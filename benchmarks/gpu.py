@@ -46,7 +46,7 @@ from jaxsep.optimizers import Adam
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
 from jaxsep.training import init_state, make_batch, train_step
-from train.clock import matmul_peak
+from train.clock import matmul_peak, operations
 from train.log import environment
 
 _SPECTRUM = Codec(STFT(n_fft=1024, hop_length=256))
@@ -215,14 +215,14 @@ def _steps(small, peaks) -> Iterator[dict]:
                 compiler_options=compiler_options(network),
             )
             compiled = jitted.lower(state, data).compile()
-            cost, held = (compiled.cost_analysis() or {}).get("flops", 0.0), [state]
+            held = [state]
 
             def call(compiled=compiled, held=held, data=data):
                 held[0], metrics = compiled(held[0], data)
                 return metrics
 
             ms = _median(call, rounds=3 if small else 9)
-            speed = cost / ms * 1e3
+            speed = operations(compiled) / ms * 1e3
             row = {"case": f"step {name}", "precision": precision, "shape": str(sources.shape), "ms": ms}
             row |= {"flops_per_second": speed, "share_of_matmul": speed / peaks[precision]}
             if precision == "float32":
@@ -271,15 +271,12 @@ def _torch():
     return torch if torch.cuda.is_available() else None
 
 
-def _torch_median(torch, call, rounds=7):
-    def timed():
-        start = time.perf_counter()
+def _torch_median(torch, call):
+    def done():
         call()
         torch.cuda.synchronize()
-        return 1e3 * (time.perf_counter() - start)
 
-    timed()
-    return float(np.median([timed() for _ in range(rounds)]))
+    return _median(done)
 
 
 def _torch_step(torch, case, batch, samples, precision):
@@ -287,23 +284,6 @@ def _torch_step(torch, case, batch, samples, precision):
     network = case.torch(torch).cuda()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     signal = torch.randn(batch, 2, samples, device="cuda")
-    n_fft, hop = case.codec.transform.n_fft, case.codec.transform.hop_length
-    window = torch.hann_window(n_fft, device="cuda")
-
-    def magnitude(x):
-        how = dict(window=window, pad_mode="constant", return_complex=True)
-        spectrum = torch.stft(x.flatten(0, -2), n_fft, hop, **how)
-        return spectrum.abs().unflatten(0, x.shape[:-1])
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        size = magnitude(signal.sum(1))
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bfloat16"):
-            y = network(size)
-        y = y.float()
-        estimate = y / (y.sum(1, keepdim=True) + 1e-12) * size[:, None]
-        loss = (estimate - magnitude(signal)).square().mean((2, 3)).sum(-1).mean()
-        loss.backward()
-        optimizer.step()
-
+    narrow = torch.autocast("cuda", torch.bfloat16, enabled=precision == "bfloat16")
+    step = torch_networks.training_step(torch, network, optimizer, signal, case.codec.transform, narrow)
     return _torch_median(torch, step)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 
 def lstm(torch, bins, width, layers, num_sources):
     """Stacked LSTM layers and ReLU heads."""
@@ -94,3 +96,38 @@ def cnn_autoencoder(torch, bins, frames, num_sources):
             return torch.relu(torch.cat([decode(code) for decode in self.decoders], 1)).mT
 
     return Network()
+
+
+def training_step(torch, network, optimizer, signal, transform, autocast=nullcontext()):
+    """A training step from waveforms: STFT, network, ratio mask, mean squared error of magnitudes, optimizer.
+
+    Args:
+      torch: the module.
+      network, optimizer: of PyTorch.
+      signal: ``(batch, sources, samples)``; the step is computed where it is.
+      transform: its ``n_fft`` and ``hop_length``.
+      autocast: a context in which the network alone is computed, in other numbers say.
+
+    Returns:
+      A call that takes a step and returns the loss, as a tensor.
+    """
+    n_fft, hop = transform.n_fft, transform.hop_length
+    window = torch.hann_window(n_fft, device=signal.device)
+
+    def magnitude(x):
+        how = dict(window=window, pad_mode="constant", return_complex=True)
+        return torch.stft(x.flatten(0, -2), n_fft, hop, **how).abs().unflatten(0, x.shape[:-1])
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        size = magnitude(signal.sum(1))
+        with autocast:
+            y = network(size)
+        y = y.float()
+        estimate = y / (y.sum(1, keepdim=True) + 1e-12) * size[:, None]
+        loss = (estimate - magnitude(signal)).square().mean((2, 3)).sum(-1).mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step

@@ -116,22 +116,5 @@ def _torch(torch, case, sources):
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     signal = torch.tensor(sources)
     signal = signal / signal.sum(1).abs().amax(-1)[:, None, None]
-    n_fft, hop = case.codec.transform.n_fft, case.codec.transform.hop_length
-    window = torch.hann_window(n_fft)
-
-    def magnitude(x):
-        flat = x.flatten(0, -2)
-        spectrum = torch.stft(flat, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
-        return spectrum.abs().unflatten(0, x.shape[:-1])
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        size = magnitude(signal.sum(1))
-        y = network(size)
-        estimate = y / (y.sum(1, keepdim=True) + 1e-12) * size[:, None]
-        loss = (estimate - magnitude(signal)).square().mean((2, 3)).sum(-1).mean()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
+    step = torch_networks.training_step(torch, network, optimizer, signal, case.codec.transform)
     return step, sum(p.numel() for p in network.parameters())

@@ -11,7 +11,7 @@ import threading
 import warnings
 
 from jaxsep import __version__
-from jaxsep.commands.options import SECONDS, add_stems, add_windows, add_writing, whole
+from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
 
@@ -159,9 +159,7 @@ def _add_ica(commands):
     ica.add_argument(
         "--resample", type=whole(1000, 768000), metavar="HZ", help="resample files of different rates"
     )
-    ica.add_argument(
-        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
-    )
+    add_format(ica)
     _add_sanitize(ica)
     ica.add_argument("--figure", action="store_true", help="draw spectrograms too")
     ica.add_argument("--diagnostics", action="store_true", help="print what mixing did to the sources")

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,16 @@ class Clock:
         self._seconds.clear()
         self._step, self._lap = step, lap
         return lap
+
+
+def operations(compiled: Any) -> float:
+    """Floating-point operations of a compiled program on one device, as XLA counts them; 0 where it does not.
+
+    Example:
+      >>> operations(jax.jit(lambda a: a @ a).lower(jnp.ones((8, 8))).compile())
+      1024.0
+    """
+    return float((compiled.cost_analysis() or {}).get("flops", 0.0))
 
 
 def matmul_peak(dtype=jnp.float32, repeats: int = 3) -> float:

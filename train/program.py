@@ -18,7 +18,7 @@ from jaxsep.errors import UserError
 from jaxsep.hub import find_model, load_model
 from jaxsep.system import System
 from jaxsep.training import train_step
-from train.clock import Clock
+from train.clock import Clock, operations
 from train.config import TrainConfig
 from train.hosts import several
 
@@ -90,8 +90,7 @@ class Program:
         if self.flops is None:
             with clock.at("compiling"):
                 self._compiled = self._compiled.lower(*arguments).compile()
-            cost = self._compiled.cost_analysis() or {}
-            self.flops = float(cost.get("flops", 0.0))
+            self.flops = operations(self._compiled)
         state, metrics = self._compiled(*arguments)
         # Read a step late, so that reading does not wait for the step.
         self._stop, self._next_stop = self._next_stop, metrics.pop("stop", None)

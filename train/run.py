@@ -253,7 +253,8 @@ def _open(config, part, log):
 
     The first host decodes; where the others see its cache they map it, elsewhere each decodes its own.
     """
-    hosts.told(lambda: open_part(config, part) and None)
+    if hosts.several():
+        hosts.told(lambda: open_part(config, part) and None)
     bank = open_part(config, part)
     hosts.same(bank.digest(), f"the recordings of data.{part}")
     minutes = bank.lengths.sum() / bank.sample_rate / 60

@@ -142,6 +142,5 @@ class STFT(Spectral):
             mean = jnp.mean(masks, axis=-2, keepdims=True)
             return jnp.repeat(mean, count, axis=-2)
         chosen = jnp.arange(masks.shape[1]) == residual if self.above == "residual" else False
-        ones = jnp.ones(masks.shape[1], masks.dtype)
         shape = (*masks.shape[:-2], count, masks.shape[-1])
-        return jnp.broadcast_to(jnp.where(chosen, ones, 0 * ones)[:, None, None, None], shape)
+        return jnp.broadcast_to(jnp.asarray(chosen, masks.dtype).reshape(-1, 1, 1, 1), shape)

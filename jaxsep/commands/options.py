@@ -32,6 +32,17 @@ def whole(least, most):
 SECONDS = number(float, 0, 86400, above=True)
 
 
+#: Where a stem goes below the model's folder.
+FILENAME = "{track}/{stem}.{ext}"
+
+
+def add_format(command):
+    """The format of the files that a command writes."""
+    command.add_argument(
+        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
+    )
+
+
 def add_stems(separate):
     """Which stems are written."""
     group = separate.add_argument_group("stems")
@@ -45,9 +56,7 @@ def add_stems(separate):
 def add_writing(separate):
     """How and where files are written."""
     group = separate.add_argument_group("files")
-    group.add_argument(
-        "--format", default="wav", help="wav (32-bit float), flac (24-bit), ogg or mp3 (default: wav)"
-    )
+    add_format(group)
     group.add_argument("--subtype", default="", help="PCM_16, PCM_24 or FLOAT, of wav and flac")
     group.add_argument("--bitrate", type=whole(8, 320), default=0, metavar="KBIT", help="of mp3, kbit/s")
     group.add_argument(
@@ -59,9 +68,9 @@ def add_writing(separate):
     )
     group.add_argument(
         "--filename",
-        default="{track}/{stem}.{ext}",
+        default=FILENAME,
         metavar="TEMPLATE",
-        help="below OUT/MODEL, of {track}, {stem}, {ext}, {model} (default: {track}/{stem}.{ext})",
+        help=f"below OUT/MODEL, of {{track}}, {{stem}}, {{ext}}, {{model}} (default: {FILENAME})",
     )
     there = group.add_mutually_exclusive_group()
     there.add_argument("--skip-existing", action="store_true", help="leave tracks whose stems are there")

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsep.audio import show
+from jaxsep.commands.options import FILENAME
 from jaxsep.commands.tracks import Track
 from jaxsep.errors import UserError, one_line
 from jaxsep.outputs import claimed_folder
-
-#: Where a stem goes below the model's folder.
-FILENAME = "{track}/{stem}.{ext}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from jaxsep.audio import AudioReader, AudioWriter, check_format, show, write_together
 from jaxsep.audio.writing import ClipMode
-from jaxsep.commands.places import FILENAME, Place, Places, check_template
+from jaxsep.commands.options import FILENAME
+from jaxsep.commands.places import Place, Places, check_template
 from jaxsep.commands.progress import bar
 from jaxsep.commands.say import complain, note, tell
 from jaxsep.commands.tracks import Track, find_tracks
