@@ -19,8 +19,10 @@ def on_each_device(
 ) -> Any:
     """Apply ``function`` on each device to its own part of the batch, under explicit axes.
 
-    A loop over problems needs them on one device. Arrays without explicit axes, or inside
-    ``shard_map``, go to ``function`` as they are. A core that is spread is gathered first.
+    A loop over problems needs them on one device, and XLA gathers what a loop or an FFT runs over. So a
+    batch that is traced over automatic axes, where how it is spread is unknown, is spread over them by its
+    first dimension, as far as that divides. Arrays on one device, or inside ``shard_map``, go to
+    ``function`` as they are. A core that is spread is gathered first.
 
     Args:
       function: from arrays with leading batch dimensions, and the shared ones, to arrays with the same
@@ -31,18 +33,34 @@ def on_each_device(
     """
     cores = core if isinstance(core, tuple) else (core,) * len(arrays)
     specs = [_explicit_spec(x) for x in arrays]
-    if not any(any(spec) for spec in specs):
-        return function(*arrays, *shared)
-    first = next(i for i, spec in enumerate(specs) if any(spec))
-    mesh = jax.typeof(arrays[first]).sharding.mesh
-    batch = PartitionSpec(*specs[first][: arrays[first].ndim - cores[first]])
-    arrays = tuple(jax.sharding.reshard(x, NamedSharding(mesh, batch)) for x in arrays)
+    if any(any(spec) for spec in specs):
+        first = next(i for i, spec in enumerate(specs) if any(spec))
+        mesh = jax.typeof(arrays[first]).sharding.mesh
+        batch = PartitionSpec(*specs[first][: arrays[first].ndim - cores[first]])
+        arrays = tuple(jax.sharding.reshard(x, NamedSharding(mesh, batch)) for x in arrays)
+    else:
+        mesh, batch = _automatic_axes(arrays, cores)
     if not any(batch):
         return function(*arrays, *shared)
     whole = (PartitionSpec(),) * len(shared)
     return jax.shard_map(function, mesh=mesh, in_specs=(batch,) * len(arrays) + whole, out_specs=batch)(
         *arrays, *shared
     )
+
+
+def _automatic_axes(arrays, cores):
+    """The mesh of traced arrays and the spread of their batch over its automatic axes; empty for none."""
+    meshes = {jax.typeof(x).sharding.mesh for x in arrays if isinstance(x, jax.core.Tracer)}
+    meshes = {mesh for mesh in meshes if set(mesh.axis_types) == {AxisType.Auto} and mesh.size > 1}
+    if len(meshes) != 1 or any(x.ndim == core for x, core in zip(arrays, cores, strict=True)):
+        return None, PartitionSpec()
+    axes: list[str] = []
+    mesh, length = meshes.pop(), arrays[0].shape[0]
+    for name, size in mesh.shape.items():
+        if size == 1 or length % size:
+            continue
+        axes, length = [*axes, name], length // size
+    return mesh, PartitionSpec(tuple(axes)) if axes else PartitionSpec()
 
 
 def keeps_sharding(function: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -104,6 +104,8 @@ CALLS = {
 }
 #: Taken at once for a whole batch: results over parts of it are not parts of the result.
 WHOLE = {"power_to_db", "amplitude_to_db"}
+#: Whose FFTs, over automatic axes inside jit, XLA computes on every device for the whole batch.
+GATHERED = {"time_stretch", "pitch_shift", "in_room", "play_back"}
 NOT_OF_WAVEFORMS = {"get_window", "num_frames", "mel_filters", "projection_back", "diagnose"}
 
 
@@ -160,6 +162,33 @@ def test_a_batch_spread_over_automatic_axes_stays_so(x, name):
     for leaf in jax.tree.leaves(found):
         assert leaf.sharding.spec[0] == "devices" and AxisType.Auto in leaf.sharding.mesh.axis_types
     assert_same(found, CALLS[name](x))
+
+
+@pytest.mark.parametrize("name", in_time(CALLS, ("stft", "fastica", "bss_eval_sources")))
+def test_a_batch_spread_over_automatic_axes_stays_so_inside_jit(x, name):
+    _, parts = spread(x, AxisType.Auto)
+    compiled = jax.jit(CALLS[name]).lower(parts).compile()
+    assert name in GATHERED or not any(word in compiled.as_text() for word in ("all-gather", "all-to-all"))
+    found = compiled(parts)
+    for leaf in jax.tree.leaves(found):
+        constant = np.isnan(leaf).all()  # isr, which images alone have
+        assert constant or leaf.sharding.spec[0] == "devices", leaf.shape
+    assert_same(found, CALLS[name](x))
+
+
+def test_automatic_axes_that_do_not_divide_a_batch(x):
+    """Six problems over four devices, and over two of two axes of a mesh."""
+    many = np.concatenate([x, x[:2]])
+    for shape, names, spec in (
+        ((4,), ("a",), P()),
+        ((2, 2), ("a", "b"), P("a")),
+        ((1, 2), ("a", "b"), P("b")),
+    ):
+        mesh = jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape))
+        parts = jax.device_put(many, NamedSharding(mesh, spec))
+        for name in ("stft", "fastica"):
+            assert_same(jax.jit(CALLS[name])(parts), CALLS[name](many))
+            assert_same(jax.jit(jax.vmap(CALLS[name]))(parts[:, None]), CALLS[name](many[:, None]))
 
 
 @pytest.mark.slow

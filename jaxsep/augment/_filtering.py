@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least_ndim
+from jaxsep._sharding import on_each_device
 
 
 def apply_gain(x, gain: Callable[[jax.Array], jax.Array]) -> jax.Array:
@@ -22,4 +23,8 @@ def apply_gain(x, gain: Callable[[jax.Array], jax.Array]) -> jax.Array:
     samples = x.shape[-1]
     size = 1024 * (samples // 1024 + 2)  # zeros at the end, so that it does not run into the start
     gains = gain(jnp.linspace(0.0, 1.0, size // 2 + 1)).astype(x.dtype)
-    return jnp.fft.irfft(jnp.fft.rfft(x, size) * gains, size)[..., :samples]
+
+    def part(x, gains):
+        return jnp.fft.irfft(jnp.fft.rfft(x, size) * gains, size)[..., :samples]
+
+    return on_each_device(part, x, core=1, shared=(gains,))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
+from jaxsep._sharding import on_each_device
 from jaxsep.spectral import stft
 
 # E[log cosh v] of a standard normal v.
@@ -159,7 +160,11 @@ def envelope(x) -> jax.Array:
     samples = x.shape[-1]
     weight = jnp.zeros(samples, x.dtype).at[0].set(1.0).at[1 : (samples + 1) // 2].set(2.0)
     weight = weight.at[samples // 2].set(1.0) if samples % 2 == 0 else weight
-    return jnp.abs(jnp.fft.ifft(jnp.fft.fft(x) * weight))
+
+    def part(x, weight):
+        return jnp.abs(jnp.fft.ifft(jnp.fft.fft(x) * weight))
+
+    return on_each_device(part, x, core=1, shared=(weight,))
 
 
 def diagnose(x) -> dict[str, list[float]]:
