@@ -5,6 +5,7 @@ from jaxsep.augment.chain import augment as augment
 from jaxsep.augment.equalizer import equalizer as equalizer
 from jaxsep.augment.equalizer import random_equalizer as random_equalizer
 from jaxsep.augment.gain import random_gain as random_gain
+from jaxsep.augment.gain import random_level as random_level
 from jaxsep.augment.gain import random_polarity as random_polarity
 from jaxsep.augment.lowpass import lowpass as lowpass
 from jaxsep.augment.lowpass import random_lowpass as random_lowpass

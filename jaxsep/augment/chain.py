@@ -9,7 +9,7 @@ import jax
 
 from jaxsep._checks import standard_promotion
 from jaxsep.augment.equalizer import random_equalizer
-from jaxsep.augment.gain import random_gain, random_polarity
+from jaxsep.augment.gain import random_gain, random_level, random_polarity
 from jaxsep.augment.lowpass import random_lowpass
 from jaxsep.augment.pitch import random_pitch_and_tempo
 from jaxsep.augment.place import random_pan, random_swap
@@ -48,7 +48,9 @@ class AugmentConfig:
     equalizer_db: float = ranged(0.0, least=0, most=60)
     """Largest gain or loss of each octave, dB."""
     gain_db: float = ranged(0.0, least=0, most=60)
-    """Largest change of level, dB."""
+    """Largest change of the level of each source, dB."""
+    level_db: float = ranged(0.0, least=0, most=60)
+    """Largest change of the level of all sources alike, dB; of use where the codec's ``level`` is ``none``."""
     polarity: bool = False
     """Negate sources at random."""
     swap_channels: bool = False
@@ -104,6 +106,8 @@ def augment(config: AugmentConfig, key: jax.Array, sources: jax.Array, length: i
         sources = random_equalizer(equalizer, sources, config.equalizer_db)
     if config.gain_db:
         sources = random_gain(gain, sources, config.gain_db)
+    if config.level_db:
+        sources = random_level(jax.random.fold_in(key, 8), sources, config.level_db)
     return random_polarity(polarity, sources) if config.polarity else sources
 
 

@@ -26,6 +26,19 @@ def random_gain(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Arra
     return sources * (10.0 ** (db / 20.0))[:, None]
 
 
+def random_level(key: jax.Array, sources: jax.Array, decibels: float) -> jax.Array:
+    """Change the level of all sources alike, as a microphone's would; arguments as :func:`random_gain`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = random_level(jax.random.key(0), jnp.ones((2, 3)), 6.0)
+      >>> bool((x == x[0, 0]).all()), 0.5 < float(x[0, 0]) < 2.0
+      (True, True)
+    """
+    db = jax.random.uniform(key, (), jnp.float32, minval=-decibels, maxval=decibels)
+    return sources * 10.0 ** (db / 20.0)
+
+
 def random_polarity(key: jax.Array, sources: jax.Array) -> jax.Array:
     """Negate each source with probability one half; arguments as :func:`random_gain`.
 
