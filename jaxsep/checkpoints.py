@@ -1,7 +1,8 @@
 """Checkpoints of a training run: Orbax, with a checksum of every file, and a lock on the run's folder.
 
 Orbax neither notices a flipped byte nor falls back. So each file of a finished checkpoint has its SHA-256
-beside it, damage is found when it is read, and the step before is taken.
+beside it, damage is found when it is read, and the step before is taken. Files are written while training
+goes on; a step counts as whole once its checksums are there, and those are written last.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,30 +43,71 @@ class Checkpoints:
         self._ocp = ocp
         self._root = Path(folder).absolute() / "checkpoints"
         self._sums = self._root / "sha256"
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        self._keep, self._step = keep, -1
+        self._closing: threading.Thread | None = None
+        self._failed: BaseException | None = None
+        options = ocp.CheckpointManagerOptions(preservation_policy=_Policy(self._preserved))
         self._manager = ocp.CheckpointManager(self._root, options=options)
 
     def save(self, step: int, state, config: dict) -> None:
-        """Write state and config of ``step``; whole once this returns.
+        """Begin to write state and config of ``step``; whole once :meth:`wait` returns.
+
+        The state is copied before this returns, and may be donated then.
 
         Raises:
-          UserError: when it cannot be written; the steps before are untouched.
+          UserError: when it, or the one before, cannot be written; the whole steps before are untouched.
         """
-        args = self._ocp.args
-        try:
+        self.wait()
+        args, self._step = self._ocp.args, step
+        with self._told_apart():
             if step in self._manager.all_steps():  # a damaged one that is being replaced
                 self._manager.delete(step)
+                self._sum_file(step).unlink(missing_ok=True)
             described = args.JsonSave({**config, _SHAPES: _shapes(state)})
             items = args.Composite(state=args.StandardSave(state), config=described)
             self._manager.save(step, args=items, force=True)
+        self._closing = threading.Thread(target=self._close_step, args=(step,))
+        self._closing.start()
+
+    def wait(self) -> None:
+        """Return once the last save is whole.
+
+        Raises:
+          UserError: when it could not be written.
+        """
+        if self._closing is not None:
+            self._closing.join()
+            self._closing = None
+        error, self._failed = self._failed, None
+        with self._told_apart():
+            if error is not None:
+                raise error
+
+    def _close_step(self, step):
+        """In a thread: wait for the files of a step, then write their checksums."""
+        try:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 self._write_sums(step)
+        except BaseException as error:  # raised where the run waits for it
+            self._failed = error
+
+    @contextlib.contextmanager
+    def _told_apart(self):
+        """What goes wrong with a file, as an error of the user's."""
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{self._root / str(step)}: the checkpoint could not be saved ({error}); "
+                f"{self._root / str(self._step)}: the checkpoint could not be saved ({error}); "
                 "free some space and start the same command again: it goes on from the last whole one"
             ) from error
+
+    def _preserved(self, steps):
+        """Which steps stay when another is begun: that one, and the newest whole ones."""
+        whole = sorted(s for s in steps if s != self._step and self._sum_file(s).exists())
+        kept = {self._step, *whole[-(self._keep - 1) :]}
+        return [step in kept for step in steps]
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint that was finished, oldest first."""
@@ -146,8 +189,11 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """Release what the checkpoint manager holds."""
-        self._manager.close()
+        """Wait for the last save, and release what the checkpoint manager holds."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def _sum_file(self, step):
         return self._sums / f"{step}.json"
@@ -164,6 +210,17 @@ class Checkpoints:
         for path in self._sums.glob("*.json"):
             if int(path.stem) not in kept:
                 path.unlink()
+
+
+class _Policy:
+    """Orbax asks which checkpoints to keep; ``choose`` says, from their steps."""
+
+    def __init__(self, choose):
+        self._choose = choose
+
+    def should_preserve(self, checkpoints, *, context):
+        del context
+        return self._choose([checkpoint.step for checkpoint in checkpoints])
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ EVERYTHING = AugmentConfig(
     equalizer_db=6.0,
     lowpass=0.3,
     gain_db=5.0,
+    level_db=4.0,
     polarity=True,
 )
 
@@ -248,6 +249,8 @@ def test_every_change_together_is_keyed_and_finite_alone_or_in_a_batch(rng):
 def test_new_changes_leave_the_draws_of_the_others_alone(rng):
     x = rng.standard_normal((2, 500)).astype(np.float32)
     key = jax.random.key(5)
+    level = np.asarray(augment(AugmentConfig(level_db=5.0), key, x, 500)) / x
+    assert np.ptp(level) < 1e-6 and 10**-0.25 < level[0, 0] < 10**0.25 and abs(level[0, 0] - 1) > 1e-3
     gain = np.asarray(augment(AugmentConfig(gain_db=5.0), key, x, 500))
     both = np.asarray(augment(AugmentConfig(gain_db=5.0, lowpass=0.99, lowpass_share=0.0), key, x, 500))
     np.testing.assert_array_equal(gain, both)

@@ -280,6 +280,45 @@ def test_checkpoints_without_checksums_are_neither_passed_over_nor_lost(config):
     assert {p.name for p in checkpoints.iterdir()} >= {"4", "6"}
 
 
+def test_what_is_saved_is_the_state_as_it_was_though_the_next_step_takes_its_place(tmp_path):
+    step = jax.jit(lambda state: {"x": state["x"] + 1}, donate_argnums=0)
+    state, checkpoints = {"x": jax.numpy.zeros(1_000_000)}, Checkpoints(tmp_path)
+    for number in range(3):
+        checkpoints.save(number, state, {"number": number})
+        for _ in range(10):
+            state = step(state)
+    checkpoints.close()
+    saved = Checkpoints(tmp_path)
+    assert saved.steps() == [1, 2] and saved.config(2)["number"] == 2
+    np.testing.assert_array_equal(saved.state(2, state)["x"], 20)
+    assert saved.damage(1) == saved.damage(2) == []
+
+
+def test_a_step_that_was_never_finished_does_not_push_out_whole_ones(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), {"x": jax.numpy.zeros(3)}
+    for number in range(1, 6):
+        checkpoints.save(number, state, {})
+        checkpoints.wait()
+        assert 1 in checkpoints.steps() or number > 2
+        if number in (2, 4):  # as if the process had died before its checksums were there
+            (tmp_path / "checkpoints" / "sha256" / f"{number}.json").unlink()
+    assert checkpoints.steps() == [3, 5]
+
+
+def test_a_save_that_fails_in_the_background_is_told_at_the_next(tmp_path, monkeypatch):
+    checkpoints, state = Checkpoints(tmp_path), {"x": jax.numpy.zeros(3)}
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_hashes", lambda self, step: (_ for _ in ()).throw(OSError("full")))
+        checkpoints.save(2, state, {})
+        with pytest.raises(UserError, match=r"2: the checkpoint could not be saved \(full\)"):
+            checkpoints.save(3, state, {})
+    checkpoints.save(3, state, {})
+    checkpoints.close()
+    assert Checkpoints(tmp_path).steps() == [1, 3]
+
+
 def test_another_config_is_refused_unless_allowed(config):
     train.run.run(dataclasses.replace(config, steps=4))
     other = dataclasses.replace(config, steps=4, seed=7, batch_size=8)

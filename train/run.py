@@ -87,12 +87,12 @@ def train(runs: Runs, stop: Stop) -> int:
         with clock.at("validating"):
             return _validate_if_due(runs, program, state, number, stop)
 
-    # A signal may have cut the validation of the last step short; it comes before the next step.
-    if first and first != runs.validated and validate():
-        save()
-    if stop and not hosts.several():
-        return 128 + stop.signal
     try:
+        # A signal may have cut the validation of the last step short; it comes before the next step.
+        if first and first != runs.validated and validate():
+            save()
+        if stop and not hosts.several():
+            return 128 + stop.signal
         for number, batch in enumerate(clock.waiting(runs.batches(first)), first + 1):
             if runs.settled:  # as a run that is started again may be
                 break
@@ -107,11 +107,12 @@ def train(runs: Runs, stop: Stop) -> int:
             if not runs.alive:
                 break
             if stopping:
+                checkpoints.wait()
                 runs.logs[0].say(f"stopped at step {number}; the same command goes on from here")
                 return 128 + (stop.signal or signal.SIGTERM)
     finally:
         trace(-1, state)
-    checkpoints.close()
+        checkpoints.close()
     number = int(np.max(state.step))
     if runs.settled:
         runs.logs[0].say(f"stopped at step {number}: validation has not improved for {config.patience}")

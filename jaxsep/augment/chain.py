@@ -50,7 +50,7 @@ class AugmentConfig:
     gain_db: float = ranged(0.0, least=0, most=60)
     """Largest change of the level of each source, dB."""
     level_db: float = ranged(0.0, least=0, most=60)
-    """Largest change of the level of all sources alike, dB; of use where the codec's ``level`` is ``none``."""
+    """Largest change of the level of all sources alike, dB; for codecs whose ``level`` is ``none``."""
     polarity: bool = False
     """Negate sources at random."""
     swap_channels: bool = False
