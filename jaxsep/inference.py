@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -99,34 +100,67 @@ def stream_step(
     return Carry(x[:, -overlap:], tail), jnp.concatenate(out, axis=-1)
 
 
-def separate_long(
-    separate: Separate, x, *, num_sources: int, segment: int, overlap: int, windows: int = 4
-) -> np.ndarray:
-    """Separate an array of any length, a few windows at a time.
+def separate_each(
+    separate: Separate, waveforms: Iterable, *, num_sources: int, segment: int, overlap: int, windows: int = 4
+) -> Iterator[np.ndarray]:
+    """Separate arrays of any lengths, by batches of as many windows, of whichever arrays they are.
+
+    The windows are those of :func:`stream_step`, mirrored beyond both ends.
 
     Args:
-      separate: a jitted separation of windows.
-      x: ``(channels, samples)`` floats.
+      separate: a jitted separation of ``windows`` windows.
+      waveforms: of ``(channels, samples)`` floats.
       num_sources: how many stems ``separate`` returns.
       segment, overlap: samples of a window and of the cross-fade.
       windows: windows computed together.
 
-    Returns:
-      ``(sources, channels, samples)`` float32 numpy array.
+    Yields:
+      ``(sources, channels, samples)`` float32 numpy arrays, in their order.
+
+    Example:
+      >>> both = lambda x: jnp.stack([0.25 * x, 0.75 * x], axis=1)
+      >>> waveforms = np.ones((1, 7)), np.ones((1, 30))
+      >>> stems = separate_each(both, waveforms, num_sources=2, segment=8, overlap=2)
+      >>> [s.sum(0).tolist() == x.tolist() for s, x in zip(stems, waveforms)]
+      [True, True]
     """
-    channels, samples = x.shape
-    hop = segment - overlap
-    count = -(-(samples + overlap) // hop)
-    step = hop * min(windows, count)
-    total = -(-(samples + overlap) // step) * step
-    x = np.asarray(x, np.float32)
-    x = np.concatenate([x, extend(x[:, -segment:], total - samples)], axis=1)
-    carry = init_carry(num_sources, channels, overlap, x)
-    out = []
-    for start in range(0, total, step):
-        carry, stems = stream_step(separate, carry, x[:, start : start + step], segment=segment)
-        out.append(np.asarray(stems))
-    return np.concatenate(out, axis=-1)[..., overlap : overlap + samples]
+    hop, faded = segment - overlap, np.asarray(fade(segment, overlap))
+    queue: deque[tuple[np.ndarray, int]] = deque()  # arrays whose windows are not all back
+    places: list[tuple[np.ndarray, int]] = []
+    batch: list[np.ndarray] = []
+
+    def run():
+        given = np.stack(batch + batch[-1:] * (windows - len(batch)))
+        stems = np.asarray(separate(jnp.asarray(given))) * faded
+        for (out, start), window in zip(places, stems, strict=False):
+            out[..., start : start + segment] += window
+        places.clear()
+        batch.clear()
+
+    def whole():
+        held = {id(out) for out, _ in places}
+        while queue and id(queue[0][0]) not in held:
+            out, samples = queue.popleft()
+            yield out[..., overlap : overlap + samples]
+
+    for x in waveforms:
+        x = np.asarray(x, np.float32)
+        channels, samples = x.shape
+        count = -(-(samples + overlap) // hop)
+        more = count * hop - samples
+        x = np.concatenate([np.asarray(init_carry(1, channels, overlap, x).context), x], axis=1)
+        x = np.concatenate([x, extend(x[:, max(overlap, x.shape[1] - segment) :], more)], axis=1)
+        out = np.zeros((num_sources, channels, overlap + samples + more), np.float32)
+        queue.append((out, samples))
+        for start in range(0, count * hop, hop):
+            places.append((out, start))
+            batch.append(x[:, start : start + segment])
+            if len(batch) == windows:
+                run()
+        yield from whole()
+    if batch:
+        run()
+    yield from whole()
 
 
 @partial(jax.jit, static_argnums=(0, 1))

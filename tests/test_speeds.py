@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from jaxsep.codecs import STFT, Codec, GriffinLim, Mask, Mel
 from jaxsep.export import export_stream
-from jaxsep.inference import separate_long
+from jaxsep.inference import separate_each
 from jaxsep.masks import slowed_mask
 from jaxsep.networks import CNNAutoencoder, LSTMMask
 from jaxsep.resampling import resample
@@ -91,7 +91,7 @@ def test_a_stream_is_heard_at_all_speeds(rng, variables):
     system = System(HEARD)
     x = rng.standard_normal((1, 9000)).astype(np.float32)
     options = dict(num_sources=2, segment=system.segment, overlap=system.overlap)
-    expected = separate_long(jax.jit(partial(system.separate_channels, variables)), x, **options)
+    (expected,) = separate_each(jax.jit(partial(system.separate_channels, variables)), [x], **options)
     stems, plain = (Separator(s, variables)(x, 8000)["low"] for s in (system, System(CONFIG)))
     np.testing.assert_allclose(stems, expected[0], atol=1e-4)
     assert np.abs(stems - plain).max() > 1e-3

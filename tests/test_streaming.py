@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxsep.audio import Resampler
 from jaxsep.codecs import STFT, Codec
 from jaxsep.export import export_stream
-from jaxsep.inference import init_carry, separate_long, stream_step
+from jaxsep.inference import init_carry, separate_each, stream_step
 from jaxsep.metrics import si_sdr
 from jaxsep.networks import LSTMMask
 from jaxsep.separator import Separator
@@ -41,7 +41,7 @@ def scaled(windows):
 @given(st.integers(1, 400), st.integers(1, 3), st.integers(1, 4), st.integers(1, 10))
 def test_windows_fade_into_each_other_without_a_seam(samples, channels, windows, overlap):
     x = np.random.default_rng(samples).standard_normal((channels, samples)).astype(np.float32)
-    stems = separate_long(scaled, x, num_sources=2, segment=24, overlap=overlap, windows=windows)
+    (stems,) = separate_each(scaled, [x], num_sources=2, segment=24, overlap=overlap, windows=windows)
     np.testing.assert_allclose(stems, [0.2 * x, 0.8 * x], atol=1e-6)
 
 
@@ -55,7 +55,7 @@ def test_windows_hear_no_silence_around_the_sound(samples, windows):
         return scaled(x)
 
     x = np.arange(1.0, samples + 1, dtype=np.float32)[None]
-    separate_long(separate, x, num_sources=2, segment=24, overlap=4, windows=windows)
+    list(separate_each(separate, [x], num_sources=2, segment=24, overlap=4, windows=windows))
     first = np.concatenate(heard)[0]
     assert all(np.isin(window, x).all() for window in heard)
     np.testing.assert_array_equal(first[3:5], 1.0)  # mirrored before the start

@@ -168,7 +168,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(config, monkeypatch, tmp_pat
     for name in ("model.safetensors", "config.json"):
         best = [(Path(c.out) / "best" / name).read_text("latin-1") for c in (config, broken)]
         assert best[0].replace('"run"', '"broken"') == best[1]
-    last = [{k: v for k, v in json.loads(log[-1]).items() if k != "seconds_per_step"} for log in logs]
+    timed = ("seconds_per_step", "valid/share_of_time")
+    last = [{k: v for k, v in json.loads(log[-1]).items() if k not in timed} for log in logs]
+    assert 0 < json.loads(logs[0][-1])["valid/share_of_time"] < 1
     assert last[0] == last[1]
 
 

@@ -22,17 +22,27 @@ class Clock:
 
     def __init__(self):
         self._seconds: dict[str, float] = defaultdict(float)
-        self._began = time.perf_counter()
+        self._began = self._start = time.perf_counter()
+        self._all: dict[str, float] = defaultdict(float)
+        self._open: dict[str, float] = {}
         self._step, self._lap = -1, {}
 
     @contextlib.contextmanager
     def at(self, what: str) -> Iterator[None]:
         """Count the seconds inside as spent at ``what``."""
-        start = time.perf_counter()
+        self._open[what] = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds[what] += time.perf_counter() - start
+            seconds = time.perf_counter() - self._open.pop(what)
+            self._seconds[what] += seconds
+            self._all[what] += seconds
+
+    def share(self, what: str) -> float:
+        """The share of all the time so far, compiling left out, that went to ``what``."""
+        now = time.perf_counter()
+        seconds = self._all[what] + now - self._open.get(what, now)
+        return seconds / (now - self._start - self._all["compiling"] + 1e-9)
 
     def waiting(self, items: Iterable[_T]) -> Iterator[_T]:
         """The same items; the time until each is there counts as waiting."""

@@ -130,7 +130,9 @@ class Log:
         """Write the scores of a validation, and its audio and spectrograms."""
         self.flush()
         scores = {f"valid/{name}": value for name, value in result.mean.items()}
-        self._write({"step": number, "valid/score": result.score, **scores})
+        share = self._time.share("validating")
+        row = {"step": number, "valid/score": result.score, **scores}
+        self._write({**row, "valid/share_of_time": round(share, 4)})
         text = ", ".join(f"{name} {value:+.2f}" for name, value in result.mean.items())
         self.say(f"step {number}: SI-SDR improvement on validation {result.score:+.2f} dB ({text})")
         self._clock = (number, time.perf_counter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import tee
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import numpy as np
 
 from jaxsep.errors import UserError
 from jaxsep.evaluation import mute_inaudible
-from jaxsep.inference import separate_long
+from jaxsep.evaluation.lengths import pad
+from jaxsep.inference import separate_each
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
 from train.data.recipes import Recordings
@@ -35,15 +37,22 @@ def _all_finite(variables):
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(variables)]))
 
 
-@partial(jax.jit, static_argnums=0)
-def _separate(system: System, variables, windows):
-    return system.separate_channels(variables, windows)
+@partial(jax.jit, static_argnums=(0, 1))
+def _separate(system: System, mesh, variables, windows):
+    """A batch of windows, spread over this host's devices."""
+    if mesh.size == 1:
+        return system.separate_channels(variables, windows)
+    whole, parts = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("windows")
+    own = jax.shard_map(system.separate_channels, mesh=mesh, in_specs=(whole, parts), out_specs=parts)
+    return own(variables, windows)
 
 
 def validate(
     system: System, variables, recordings: Recordings, examples: int = 0, stop: object = False
 ) -> Validation | None:
     """Separate every recording and score it, those of several hosts by turns.
+
+    Windows of whichever recordings are separated in batches of one size, spread over a host's devices.
 
     None as soon as ``stop`` is true; several hosts finish what they began together.
 
@@ -52,27 +61,30 @@ def validate(
     """
     if not _all_finite(variables):
         raise UserError("the model's parameters are not finite: no score, and nothing to publish")
-    variables = jax.tree.map(_here, variables)
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("windows",))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    variables = jax.device_put(jax.tree.map(_here, variables), everywhere)
+    shares = jax.process_count()
+    own = range(jax.process_index(), len(recordings.names), shares)  # the others are other hosts'
     rows: list[np.ndarray] = []
     kept: dict[str, dict[str, np.ndarray]] = {}
-    shares = jax.process_count()
-    for i, name in enumerate(recordings.names):
+    tracks, again = tee(recordings.track(i) for i in own)
+    separated = separate_each(
+        partial(_separate, system, mesh, variables),
+        (sources.sum(axis=0) for sources in tracks),
+        num_sources=len(system.config.sources),
+        segment=system.segment,
+        overlap=system.overlap,
+        windows=mesh.size * (4 if jax.default_backend() == "cpu" else 32),
+    )
+    for i, sources, stems in zip(own, again, separated, strict=True):
         if stop and shares == 1:
             return None
-        if i % shares != jax.process_index():  # another host's
-            continue
-        sources = recordings.track(i)
         mixture = sources.sum(axis=0)
-        stems = separate_long(
-            partial(_separate, system, variables),
-            mixture,
-            num_sources=len(sources),
-            segment=system.segment,
-            overlap=system.overlap,
-        )
-        rows.append(_improvement(sources, stems, mixture))
+        rows.append(_improvement(*pad(sources, stems, mixture)))
         if len(kept) < examples:  # of the first host's, which alone logs them
-            kept[name] = {"mixture": mixture, **dict(zip(system.config.sources, stems, strict=True))}
+            named = dict(zip(system.config.sources, stems, strict=True))
+            kept[recordings.names[i]] = {"mixture": mixture, **named}
     lengths = recordings.lengths.astype(np.float32)
     mean = np.nan_to_num(weighted_mean(_of_all(rows, len(lengths), len(system.config.sources)).T, lengths))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
