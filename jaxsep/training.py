@@ -25,6 +25,7 @@ from jaxsep._checks import standard_promotion
 from jaxsep._sharding import step_on_each_device
 from jaxsep.augment import AugmentConfig, augment
 from jaxsep.fine_tuning import FineTuning, map_named
+from jaxsep.fsdp import gathered
 from jaxsep.losses import domains_of, loss_of
 from jaxsep.parts import find, names
 from jaxsep.precision import Precision, network_in
@@ -165,8 +166,32 @@ def train_step(
     """
     task = dict(system=system, loss=loss, augmentation=augmentation, length=length, teacher=teacher)
     how = dict(tuning=tuning, precision=precision, accumulate=accumulate, remat=remat, axis_name=axis_name)
-    gradients, value, model_state = batch_gradient(state, batch, **task, **how)
-    rate = _rates(system.config.network, tuning)
+    found = batch_gradient(state, batch, **task, **how)
+    own = dict(network=system.config.network, optimizer=optimizer, tuning=tuning, ema_decay=ema_decay)
+    return apply_gradient(state, *found, **own)
+
+
+@standard_promotion
+def apply_gradient(
+    state: TrainState,
+    gradients,
+    value,
+    model_state,
+    *,
+    network: Any,
+    optimizer: optax.GradientTransformation,
+    tuning: FineTuning = FineTuning(),
+    ema_decay: float = 0.0,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The second half of :func:`train_step`: follow what :func:`batch_gradient` returned.
+
+    Args:
+      state: the state before.
+      gradients, value, model_state: of the whole batch, over all devices.
+      network: the part, which says what of it is never trained.
+      optimizer, tuning, ema_decay: as :func:`train_step` takes them.
+    """
+    rate = _rates(network, tuning)
 
     def updates():
         change, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -213,8 +238,13 @@ def batch_gradient(
     accumulate=1,
     remat=False,
     axis_name=None,
+    spread=None,
 ):
-    """Return the gradient of the weighted mean loss, the loss and the new model state."""
+    """Return the gradient of the weighted mean loss, the loss and the new model state.
+
+    ``spread``, by parameter, is the dimension by which ``state.params`` are spread over ``axis_name``, or
+    -1 (:mod:`jaxsep.fsdp`); their gradients come back spread alike. All are whole when it is None.
+    """
     rate, apply = _rates(system.config.network, tuning), network_in(system.network, precision, remat)
     length = length or batch["sources"].shape[-1]
     total = jnp.sum(batch["weight"])
@@ -224,7 +254,8 @@ def batch_gradient(
         keys, weight = example_keys(state.seed, state.step, batch["id"]), batch["weight"]
         sources = jax.vmap(partial(augment, augmentation, length=length))(keys[:, 0], batch["sources"])
         reference = sources if teacher is None else teacher(sources)
-        trained = map_named(lambda n, leaf: leaf if rate(n) else jax.lax.stop_gradient(leaf), params)
+        whole = params if spread is None else gathered(params, spread, axis_name)
+        trained = map_named(lambda n, leaf: leaf if rate(n) else jax.lax.stop_gradient(leaf), whole)
         variables = {"params": trained, "batch_stats": statistics}
         estimates, encoded, model_state = system.forward(
             variables,
@@ -239,15 +270,17 @@ def batch_gradient(
         return jnp.sum(jnp.where(weight > 0, weight * each, 0.0)) / total_weight, model_state
 
     params = state.params
+    parts = spread or jax.tree.map(lambda _: -1, params)
     if axis_name is not None:
         # Without this, shard_map's gradient of replicated parameters is already summed over the
         # devices, and summing or averaging it again is silently wrong.
-        params = jax.tree.map(lambda p: jax.lax.pcast(p, axis_name, to="varying"), params)
+        varying = partial(jax.lax.pcast, axis_name=axis_name, to="varying")
+        params = jax.tree.map(lambda p, part: varying(p) if part < 0 else p, params, parts)
     gradient = jax.value_and_grad(objective, has_aux=True)
     (value, model_state), gradients = _in_parts(
         partial(gradient, params), state.model_state, batch, accumulate
     )
-    gradients = jax.tree.map(lambda g: _sum(g, axis_name), gradients)
+    gradients = jax.tree.map(lambda g, part: _sum(g, axis_name) if part < 0 else g, gradients, parts)
     return gradients, _sum(value, axis_name), model_state
 
 

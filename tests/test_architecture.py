@@ -37,6 +37,7 @@ FLOORS = {
     "optimizers": 4,
     "distillation": 4,
     "fine_tuning": 4,
+    "fsdp": 4,
     "precision": 4,
     "training": 4,
     "inference": 4,

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import math
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from test_training_run import config, songs  # noqa: F401 (fixtures)
 
 import train.run
+from jaxsep.errors import UserError
 from train.__main__ import main
 from train.clock import Clock
 from train.dry_run import dry_run
@@ -85,3 +88,31 @@ def test_a_run_stops_when_validation_improves_no_more(config, tmp_path, monkeypa
 def test_a_profile_is_of_the_steps_asked_for(config, tmp_path):  # noqa: F811
     train.run.run(dataclasses.replace(config, steps=4, valid_every=4, profile=(2, 4)))
     assert any(p.stat().st_size for p in (tmp_path / "run" / "profile").rglob("*") if p.is_file())
+
+
+def test_a_run_is_followed_in_weights_and_biases(config, monkeypatch, capsys):  # noqa: F811
+    """By a module of its name that notes what it is told."""
+    begun, logged = [], []
+    run = SimpleNamespace(
+        log=lambda values, step: logged.append((step, values)), finish=lambda: logged.append("finish")
+    )
+    fake = SimpleNamespace(
+        init=lambda **options: begun.append(options) or run,
+        Image=lambda picture: ("image", picture.shape),
+        Audio=lambda audio, sample_rate: ("audio", audio.shape, sample_rate),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = dataclasses.replace(config, wandb="voices", steps=4, valid_every=2, examples=1)
+    for steps in (2, 4):
+        assert train.run.run(dataclasses.replace(config, steps=steps, allow_changes=True)) == 0
+    assert [b["project"] for b in begun] == ["voices"] * 2 and begun[0]["id"] == begun[1]["id"]
+    assert begun[0]["config"]["batch_size"] == 4
+    assert logged.count("finish") == 2
+    rows = [row for row in logged if row != "finish"]
+    assert {step for step, _ in rows} == {2, 3, 4} and any("loss" in values for _, values in rows)
+    sounds = [values for _, values in rows if any(key.endswith("/sound") for key in values)]
+    assert len(sounds) == 2 * 3 and any("valid/score" in values for _, values in rows)
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"wandb=voices: .*pip install 'jaxsep\[wandb\]'"):
+        train.run.run(dataclasses.replace(config, steps=5, allow_changes=True))

@@ -282,6 +282,23 @@ def test_checkpoints_without_checksums_are_neither_passed_over_nor_lost(config):
     assert {p.name for p in checkpoints.iterdir()} >= {"4", "6"}
 
 
+@pytest.mark.slow
+def test_a_run_whose_state_is_spread_over_the_devices_goes_on_as_any_other(config, tmp_path):
+    """Its checkpoints are those of any run, and its model is whole."""
+    network = LSTMMask(layers=1, width=128)
+    system, out = dataclasses.replace(config.system, network=network), str(tmp_path / "spread")
+    config = dataclasses.replace(config, system=system, optimizer=SGD(learning_rate=0.01))
+    assert train.run.run(config) == 0
+    spread = dataclasses.replace(config, out=out, fsdp=True)
+    assert train.run.run(dataclasses.replace(spread, steps=STEPS // 2)) == 0
+    assert Checkpoints(out).newest_whole() == STEPS // 2
+    assert train.run.run(dataclasses.replace(spread, fsdp=False)) == 0
+    found, expected = (jax.tree.leaves(final_state(c).params) for c in (spread, config))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert Separator.from_pretrained(out).sources == ("high", "low")
+
+
 def test_what_is_saved_is_the_state_as_it_was_though_the_next_step_takes_its_place(tmp_path):
     step = jax.jit(lambda state: {"x": state["x"] + 1}, donate_argnums=0)
     state, checkpoints = {"x": jax.numpy.zeros(1_000_000)}, Checkpoints(tmp_path)

@@ -100,6 +100,8 @@ class TrainConfig:
     """Parts of a batch that are computed one after another, for less memory; batch norm sees each alone."""
     remat: bool = False
     """Compute what is cheap again in the reverse pass, for less memory."""
+    fsdp: bool = False
+    """Spread large parameters and their optimizer state over the devices, for less memory on each."""
     seed: int = ranged(0, least=0, below=2**32)
     ema_decay: float = ranged(0.0, least=0, below=1)
     """Decay of the moving average of the parameters; 0 for none."""
@@ -117,6 +119,8 @@ class TrainConfig:
     """Checkpoints to keep."""
     examples: int = ranged(2, least=0, most=1000)
     """Validation recordings whose audio and spectrograms go to TensorBoard."""
+    wandb: str = ""
+    """The project of Weights & Biases to follow the run in, too; needs the extra ``wandb``."""
     patience: int = ranged(0, least=0, most=2**31 - 1)
     """Stop when this many validations in a row have not been better than the best; 0 to take all steps."""
     profile: tuple[int, int] = ranged((0, 0), least=0, most=2**31 - 1)
@@ -263,6 +267,8 @@ def parse_with_overrides(parser, arguments: list[str]) -> tuple[argparse.Namespa
 _FREE = {"out", "log_every", "valid_every", "save_every", "keep", "examples", "max_bad_steps"}
 _FREE |= {
     "patience",
+    "wandb",
+    "fsdp",
     "profile",
     "allow_changes",
     "from_scratch",

@@ -1,4 +1,4 @@
-"""Run logging: lines on the terminal, ``log.jsonl``, and TensorBoard where it is installed."""
+"""Run logging: lines on the terminal, ``log.jsonl``, and the boards of :mod:`train.boards`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 from jaxsep.parts import to_dict
-from jaxsep.spectral import amplitude_to_db, stft
+from train.boards import Board, boards
 from train.clock import Clock, matmul_peak
 from train.config import TrainConfig
 from train.hosts import first
@@ -36,7 +36,7 @@ class Log:
         self._peak: float | None = None
         self._progress: Any = None
         self._task: Any = None
-        self._board: Any = None
+        self._boards: list[Board] = []
 
     def __enter__(self):
         return self
@@ -44,8 +44,8 @@ class Log:
     def __exit__(self, *_):
         if self._progress:
             self._progress.stop()
-        if self._board:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
     def say(self, text: str) -> None:
         """Print a line; on the first host alone."""
@@ -64,7 +64,7 @@ class Log:
             return
         for name, value in (("config", to_dict(self._config)), ("environment", environment())):
             write_atomically(self._out / f"{name}.json", (json.dumps(value, indent=2) + "\n").encode())
-        self._board = _board(self._out, step)
+        self._boards = boards(self._out, step, self._config.wandb, to_dict(self._config))
         path = self._out / "log.jsonl"
         if path.exists():
             lines = [x for x in path.read_text().splitlines() if _step_of(x) <= step]
@@ -136,16 +136,12 @@ class Log:
         text = ", ".join(f"{name} {value:+.2f}" for name, value in result.mean.items())
         self.say(f"step {number}: SI-SDR improvement on validation {result.score:+.2f} dB ({text})")
         self._clock = (number, time.perf_counter())
-        if not self._board:
-            return
         rate = self._config.system.sample_rate
-        for name, signals in result.examples.items():
+        for name, signals in result.examples.items() if self._boards else ():
             for stem, audio in signals.items():
                 peak = max(1.0, float(np.max(np.abs(audio))))
-                self._board.add_audio(f"{name}/{stem}", audio.T / peak, number, rate)
-                self._board.add_image(
-                    f"{name}/{stem}", _picture(audio.mean(axis=0)), number, dataformats="HW"
-                )
+                for board in self._boards:
+                    board.sound(number, f"{name}/{stem}", audio / peak, rate)
 
     def _check(self, values):
         for (number, _, tracks), value in zip(self._pending, values, strict=True):
@@ -168,10 +164,8 @@ class Log:
             return
         with open(self._out / "log.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
-        if self._board:
-            for key, value in row.items():
-                if key != "step":
-                    self._board.add_scalar(key, value, row["step"])
+        for board in self._boards:
+            board.scalars(row["step"], {key: value for key, value in row.items() if key != "step"})
 
 
 def environment() -> dict[str, Any]:
@@ -197,26 +191,12 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def _board(out, step):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
-
-
 def _step_of(line):
     """The step of a log line; a line cut short by a crash counts as later than any."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError):
         return sys.maxsize
-
-
-def _picture(audio):
-    """Spectrogram as gray levels in [0, 1], low frequencies at the bottom."""
-    db = np.asarray(amplitude_to_db(np.abs(stft(audio, n_fft=1024)), top_db=80.0))
-    return ((db - db.max()) / 80.0 + 1.0)[::-1].astype(np.float32)
 
 
 def _clock(seconds):

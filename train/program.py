@@ -15,9 +15,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxsep.compilation import compiler_options
 from jaxsep.distillation import as_student, teacher_of
 from jaxsep.errors import UserError
+from jaxsep.fsdp import spread_dimensions, spread_shardings, spread_specs
 from jaxsep.hub import find_model, load_model
 from jaxsep.system import System
-from jaxsep.training import train_step
+from jaxsep.training import apply_gradient, batch_gradient, train_step
 from train.clock import Clock, operations
 from train.config import TrainConfig
 from train.hosts import several
@@ -49,18 +50,30 @@ class Program:
                 f"of it times the {mesh.size} devices"
             )
         whole, parts = PartitionSpec(), PartitionSpec("batch")
+        self._mesh, self._spreads = mesh, config.fsdp
         self._whole, self._parts = NamedSharding(mesh, whole), NamedSharding(mesh, parts)
         self._teacher = jax.device_put(self._teacher, self._whole)
         step = partial(plain_step, config, teacher)
-        if mesh.size > 1:
-            # Under jit alone XLA would gather the frames of the STFT, and every device transform all of them.
+        if config.fsdp:
+            step = partial(spread_step, config, teacher, mesh)
+        elif mesh.size > 1:
             own, specs = partial(step, axis_name="batch"), (whole, parts, whole)
             step = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=whole)
-        self._compiled = jax.jit(step, donate_argnums=0, out_shardings=self._whole, compiler_options=options)
+        self._compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
 
     def place(self, state):
-        """The state on every device."""
-        return state if self.count > 1 else jax.device_put(state, self._whole)
+        """The state on every device, or spread over them."""
+        if self.count > 1:
+            return state
+        if self._spreads:
+            return jax.device_put(state, spread_shardings(state, self._mesh, "batch"))
+        return jax.device_put(state, self._whole)
+
+    def gathered(self, tree):
+        """The same arrays, whole on every device."""
+        if self.count > 1 or not self._spreads:
+            return tree
+        return jax.jit(lambda tree: tree, out_shardings=self._whole)(tree)
 
     def put(self, each: list[dict], stop: bool = False):
         """The runs' batches, stacked; or a part of the only one a device, and whether this host stops."""
@@ -108,6 +121,37 @@ def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught
     if "stop" in batch:  # all hosts hear of a signal to one, in the same step
         metrics["stop"] = jax.lax.psum(jnp.sum(batch["stop"]), axis_name)
     return state, metrics
+
+
+def spread_step(config: TrainConfig, teacher: System | None, mesh, state, batch, taught_by):
+    """The step of one run whose state is spread over the devices (:mod:`jaxsep.fsdp`).
+
+    The gradient is computed under ``shard_map``, each device from its part of the batch; what follows of it
+    goes array by array, and XLA lets each device do its own part.
+    """
+    whole, parts = PartitionSpec(), PartitionSpec("batch")
+    options, specs = config.step_options(), spread_specs(state.params, mesh, "batch")
+    ema_decay, tuning = options.pop("ema_decay"), options["tuning"]
+    states = replace(jax.tree.map(lambda _: whole, state), params=specs, opt_state=(), ema={})
+
+    def gradient(state, batch, taught_by):
+        dimensions = spread_dimensions(shapes, mesh.size)
+        more = _taught(config, teacher, taught_by) | {"axis_name": "batch", "spread": dimensions}
+        return batch_gradient(state, batch, **options, **more)
+
+    shapes, batch = jax.eval_shape(lambda: state.params), dict(batch)
+    stop = batch.pop("stop", None)
+    own = jax.shard_map(gradient, mesh=mesh, in_specs=(states, parts, whole), out_specs=(specs, whole, whole))
+    found = own(replace(state, opt_state=(), ema={}), batch, taught_by)
+    network, optimizer = config.system.network, config.optimizer(config.steps)
+    new, metrics = apply_gradient(
+        state, *found, network=network, optimizer=optimizer, tuning=tuning, ema_decay=ema_decay
+    )
+    placed = spread_shardings(state, mesh, "batch")
+    new = jax.lax.with_sharding_constraint(new, placed)
+    if stop is not None:
+        metrics["stop"] = jnp.sum(stop)
+    return new, jax.lax.with_sharding_constraint(metrics, NamedSharding(mesh, whole))
 
 
 def _teacher(config):

@@ -367,14 +367,14 @@ def _validate_if_due(runs, program, state, number, stop) -> bool:
     runs.flush()
     for i in runs.alive:
         if runs.notes[i]["validated"] != number:
-            validate_run(runs, i, program.one(state, i), stop)
+            validate_run(runs, i, program.gathered(program.one(state, i).variables()), number, stop)
     return runs.validated == number
 
 
-def validate_run(runs: Runs, i: int, state, stop: Stop) -> None:
+def validate_run(runs: Runs, i: int, variables, number: int, stop: Stop) -> None:
     """Validate run i; publish its model to ``best/`` when none of its was better."""
-    number, notes, out, system = int(state.step), runs.notes[i], runs.outs[i], runs.system
-    result = validate(system, state.variables(), runs.recordings, runs.configs[i].examples, stop)
+    notes, out, system = runs.notes[i], runs.outs[i], runs.system
+    result = validate(system, variables, runs.recordings, runs.configs[i].examples, stop)
     if result is None:
         return
     runs.logs[i].validation(number, result)
@@ -388,4 +388,4 @@ def validate_run(runs: Runs, i: int, state, stop: Stop) -> None:
     tracks = len(runs.recordings.names)
     scores = {stem: {"si_sdri": value, "tracks": tracks} for stem, value in result.mean.items()}
     info = {"name": out.name, "step": number, "scores": {"validation": scores}}
-    save_model(out / "best", system, jax.device_get(state.variables()), info=info)
+    save_model(out / "best", system, jax.device_get(variables), info=info)
