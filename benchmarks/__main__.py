@@ -15,7 +15,7 @@ from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 
-NAMES = ("stft", "train_step", "sweep", "augment", "fastica", "auxiva", "bss_eval", "spleeter")
+NAMES = ("stft", "train_step", "sweep", "augment", "input", "fastica", "auxiva", "bss_eval", "spleeter")
 
 
 def main(names: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(names: list[str]) -> int:
         if pid:
             failed |= os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
             continue
-        devices = 1 if name in ("train_step", "sweep", "augment", "spleeter") else cores
+        devices = 1 if name in ("train_step", "sweep", "augment", "input", "spleeter") else cores
         os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
         try:
             _run(name)

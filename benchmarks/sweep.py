@@ -47,7 +47,7 @@ def _case(layers, width):
     audio = rng.standard_normal((_RUNS, _BATCH, 2, samples)).astype(np.float32)
     batches = [make_batch(x) for x in audio]
     rates = jnp.array([1e-3, 3e-4, 1e-4, 3e-5])
-    one, every = jax.jit(step), jax.jit(partial(stacked_step, config, None, taught_by={}))
+    one, every = jax.jit(step), jax.jit(partial(stacked_step, config, None, given={}))
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (states, batches)]
 
     def together():

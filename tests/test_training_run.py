@@ -282,6 +282,18 @@ def test_checkpoints_without_checksums_are_neither_passed_over_nor_lost(config):
     assert {p.name for p in checkpoints.iterdir()} >= {"4", "6"}
 
 
+def test_a_run_whose_recordings_lie_on_the_device_is_that_of_the_host(config, tmp_path):
+    """Excerpts that wrap, and sources of different recordings; sent by the host where they are too large."""
+    logs = []
+    for name, options in {"host": {}, "placed": {"on_device": True}, "far": {"device_gib": 1e-9}}.items():
+        data = dataclasses.replace(config.data, **({"on_device": name != "host"} | options))
+        run = dataclasses.replace(config, data=data, out=str(tmp_path / name))
+        assert train.run.run(run) == 0
+        logs.append([row["loss"] for row in train.log.read_log(tmp_path / name) if "loss" in row])
+    np.testing.assert_allclose(logs[1], logs[0], rtol=2e-4)  # another program rounds otherwise
+    np.testing.assert_array_equal(logs[2], logs[0])
+
+
 @pytest.mark.slow
 def test_a_run_whose_state_is_spread_over_the_devices_goes_on_as_any_other(config, tmp_path):
     """Its checkpoints are those of any run, and its model is whole."""

@@ -59,6 +59,13 @@ class DataConfig:
     """The fold that validates; the others train."""
     cache: str = "~/.cache/jaxsep"
     """Folder of the decoded recordings."""
+    on_device: bool = False
+    """Recordings lie on the device, the host sends what it drew, and examples are made inside the step: for
+    accelerators, which mixing on the host would starve."""
+    device_gib: float = ranged(4.0, above=0, most=1024)
+    """Most audio that lies on a device, GiB; of more, the host sends what is drawn from it."""
+    generated_pool: int = ranged(512, least=1, most=65536)
+    """Generated clips of a source that lie on the device; elsewhere each is another."""
     threads: int = ranged(2, least=0, most=1024)
     """Threads that read ahead; the order of the examples does not depend on them."""
 
@@ -274,6 +281,7 @@ _FREE |= {
     "from_scratch",
     "data.cache",
     "data.threads",
+    "data.device_gib",
     "data.valid",
     "data.train",
     "data.recipe.extra",

@@ -21,15 +21,16 @@ from jaxsep.system import System
 from jaxsep.training import apply_gradient, batch_gradient, train_step
 from train.clock import Clock, operations
 from train.config import TrainConfig
+from train.data.placed import Placed
 from train.hosts import several
 
-_ARRAYS = ("sources", "weight", "id")
+_ARRAYS = ("sources", "weight", "id", "drawn")
 
 
 class Program:
     """The compiled step: of one run, spread over the devices; of several, stacked on the first axis."""
 
-    def __init__(self, configs: list[TrainConfig]):
+    def __init__(self, configs: list[TrainConfig], placed: Placed | None = None):
         config, self.count = configs[0], len(configs)
         self._stop: Any = None
         self._next_stop: Any = None
@@ -37,7 +38,10 @@ class Program:
         self.flops: float | None = None
         """Floating-point operations of a step on one device, as XLA counts them; None before the first."""
         options = compiler_options(config.system.network)
-        teacher, self._teacher = _teacher(config)
+        teacher, variables = _teacher(config)
+        #: What every device is given whole beside the state: the teacher's variables, the recordings.
+        self._given: Any = {"teacher": variables, "audio": placed.arrays if placed else ()}
+        render = placed.render if placed else None
         if self.count > 1:
             self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
             step = partial(stacked_step, config, teacher)
@@ -52,10 +56,10 @@ class Program:
         whole, parts = PartitionSpec(), PartitionSpec("batch")
         self._mesh, self._spreads = mesh, config.fsdp
         self._whole, self._parts = NamedSharding(mesh, whole), NamedSharding(mesh, parts)
-        self._teacher = jax.device_put(self._teacher, self._whole)
-        step = partial(plain_step, config, teacher)
+        self._given = jax.device_put(self._given, self._whole)
+        step = partial(plain_step, config, teacher, render)
         if config.fsdp:
-            step = partial(spread_step, config, teacher, mesh)
+            step = partial(spread_step, config, teacher, render, mesh)
         elif mesh.size > 1:
             own, specs = partial(step, axis_name="batch"), (whole, parts, whole)
             step = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=whole)
@@ -78,10 +82,10 @@ class Program:
     def put(self, each: list[dict], stop: bool = False):
         """The runs' batches, stacked; or a part of the only one a device, and whether this host stops."""
         if self.count > 1:
-            return {k: np.stack([batch[k] for batch in each]) for k in _ARRAYS}
+            return {k: np.stack([batch[k] for batch in each]) for k in _ARRAYS if k in each[0]}
         put = partial(jax.make_array_from_process_local_data, self._parts)
         stops = {"stop": put(np.full(jax.local_device_count(), stop, np.float32))} if several() else {}
-        return {k: put(each[0][k]) for k in _ARRAYS} | stops
+        return {k: jax.tree.map(put, each[0][k]) for k in _ARRAYS if k in each[0]} | stops
 
     def memory(self) -> str:
         """What the compiled step takes of a device, in words."""
@@ -99,7 +103,7 @@ class Program:
     def step(self, state, batch, clock: Clock):
         """Take a step of every run, on all devices of all hosts; the first one compiles."""
         rates = (self.rates,) if self.count > 1 else ()
-        arguments = (state, batch, *rates, self._teacher)
+        arguments = (state, batch, *rates, self._given)
         if self.flops is None:
             with clock.at("compiling"):
                 self._compiled = self._compiled.lower(*arguments).compile()
@@ -114,16 +118,17 @@ class Program:
         return jax.tree.map(lambda leaf: leaf[i], tree) if self.count > 1 else tree
 
 
-def plain_step(config: TrainConfig, teacher: System | None, state, batch, taught_by, axis_name=None):
-    """The step of one run; ``taught_by`` are the teacher's variables."""
-    options = config.step_options() | _taught(config, teacher, taught_by) | {"axis_name": axis_name}
+def plain_step(config: TrainConfig, teacher: System | None, render, state, batch, given, axis_name=None):
+    """The step of one run; ``given`` are the teacher's variables and the recordings to ``render`` from."""
+    options = config.step_options() | _taught(config, teacher, given) | {"axis_name": axis_name}
+    batch = _rendered(render, batch, given)
     state, metrics = train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
     if "stop" in batch:  # all hosts hear of a signal to one, in the same step
         metrics["stop"] = jax.lax.psum(jnp.sum(batch["stop"]), axis_name)
     return state, metrics
 
 
-def spread_step(config: TrainConfig, teacher: System | None, mesh, state, batch, taught_by):
+def spread_step(config: TrainConfig, teacher: System | None, render, mesh, state, batch, given):
     """The step of one run whose state is spread over the devices (:mod:`jaxsep.fsdp`).
 
     The gradient is computed under ``shard_map``, each device from its part of the batch; what follows of it
@@ -134,15 +139,15 @@ def spread_step(config: TrainConfig, teacher: System | None, mesh, state, batch,
     ema_decay, tuning = options.pop("ema_decay"), options["tuning"]
     states = replace(jax.tree.map(lambda _: whole, state), params=specs, opt_state=(), ema={})
 
-    def gradient(state, batch, taught_by):
+    def gradient(state, batch, given):
         dimensions = spread_dimensions(shapes, mesh.size)
-        more = _taught(config, teacher, taught_by) | {"axis_name": "batch", "spread": dimensions}
-        return batch_gradient(state, batch, **options, **more)
+        more = _taught(config, teacher, given) | {"axis_name": "batch", "spread": dimensions}
+        return batch_gradient(state, _rendered(render, batch, given), **options, **more)
 
     shapes, batch = jax.eval_shape(lambda: state.params), dict(batch)
     stop = batch.pop("stop", None)
     own = jax.shard_map(gradient, mesh=mesh, in_specs=(states, parts, whole), out_specs=(specs, whole, whole))
-    found = own(replace(state, opt_state=(), ema={}), batch, taught_by)
+    found = own(replace(state, opt_state=(), ema={}), batch, given)
     network, optimizer = config.system.network, config.optimizer(config.steps)
     new, metrics = apply_gradient(
         state, *found, network=network, optimizer=optimizer, tuning=tuning, ema_decay=ema_decay
@@ -169,9 +174,19 @@ def _teacher(config):
     return system, variables
 
 
-def _taught(config, teacher, variables):
+def _taught(config, teacher, given):
     """The option of a step that learns from a teacher."""
-    return {"teacher": teacher_of(teacher, variables, config.distillation.share)} if teacher else {}
+    if teacher is None:
+        return {}
+    return {"teacher": teacher_of(teacher, given["teacher"], config.distillation.share)}
+
+
+def _rendered(render, batch, given):
+    """A batch with its sources, made of what was drawn where they are not there."""
+    if render is None:
+        return batch
+    sources = jax.vmap(partial(render, given["audio"]))(batch["drawn"])
+    return {"sources": sources, **{name: batch[name] for name in batch if name != "drawn"}}
 
 
 def rated_optimizer(config: TrainConfig, rate) -> optax.GradientTransformation:
@@ -188,9 +203,9 @@ def rated_step(config: TrainConfig, options, state, batch, rate):
     return train_step(state, batch, optimizer=rated_optimizer(config, rate), **options)
 
 
-def stacked_step(config, teacher, states, batches, rates, taught_by):
+def stacked_step(config, teacher, states, batches, rates, given):
     """An accelerator computes the runs at once; a CPU takes them in turn, which its caches prefer."""
-    step = partial(rated_step, config, config.step_options() | _taught(config, teacher, taught_by))
+    step = partial(rated_step, config, config.step_options() | _taught(config, teacher, given))
     if jax.default_backend() != "cpu":
         return jax.vmap(step)(states, batches, rates)
     return jax.lax.map(lambda one: step(*one), (states, batches, rates))

@@ -7,6 +7,7 @@ through this together; the first writes (:mod:`train.hosts`). Read :func:`train`
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,7 @@ from train import hosts
 from train.clock import Clock
 from train.config import TrainConfig, changed_fields
 from train.data.batches import batches
+from train.data.placed import Placed
 from train.data.recipes import open_part
 from train.log import Log
 from train.program import Program, rated_optimizer
@@ -69,7 +72,7 @@ def run_together(configs: list[TrainConfig]) -> tuple[int, dict[str, str]]:
 
 def train(runs: Runs, stop: Stop) -> int:
     """Take the steps that are left of every run; save, validate and stop between them."""
-    config, program = runs.config, Program(runs.configs)
+    config, program = runs.config, Program(runs.configs, runs.placed)
     checkpoints = Checkpoints(runs.folder, config.keep)
     state = program.place(_start(runs, checkpoints, program.place))
     number = first = int(np.max(state.step))
@@ -178,6 +181,18 @@ class Runs:
         self.data = {"train": self.bank.digest(), "valid": valid.digest()}
         self.notes: list[dict] = [{"score": None, "validated": 0, "data": self.data} for _ in configs]
 
+    @functools.cached_property
+    def placed(self) -> Placed | None:
+        """The examples of the only run, where they are made on the device."""
+        config = self.config
+        place = getattr(config.data.recipe, "placed", None)
+        if not config.data.on_device:
+            return None
+        if len(self.configs) > 1 or place is None:
+            reason = "several runs at once" if len(self.configs) > 1 else f"recipe {config.data.recipe.name}"
+            raise UserError(f"data.on_device=True: {reason} cannot; set it to False")
+        return place(config.data, self._examples(config.seed), round(config.data.device_gib * 2**30))
+
     @property
     def folder(self) -> Path:
         """Where the checkpoints are: the run's folder, or one for the group."""
@@ -211,18 +226,23 @@ class Runs:
     def batches(self, first: int) -> Iterator[list[dict]]:
         """The runs' batches of each step from ``first`` on; runs of one seed share theirs."""
         config = self.config
-        sources, count = config.system.sources, config.steps * config.batch_size
         seeds = list(dict.fromkeys(c.seed for c in self.configs))
         places = [seeds.index(c.seed) for c in self.configs]
 
         def stream(seed):
-            drawn = (config.data, self.bank, sources, seed, config.read_samples, count)
-            examples, threads = config.data.recipe.examples(*drawn), config.data.threads
+            examples: Any = self.placed or self._examples(seed)
+            threads = config.data.threads
             alone, parts = len(self.configs) == 1, config.accumulate
             return batches(examples, config.batch_size, first, threads, spread=alone, parts=parts)
 
         for each in zip(*map(stream, seeds), strict=True):
             yield [each[place] for place in places]
+
+    def _examples(self, seed):
+        """The examples of a run, by random access."""
+        config = self.config
+        drawn = config.system.sources, seed, config.read_samples, config.steps * config.batch_size
+        return config.data.recipe.examples(config.data, self.bank, *drawn)
 
     def log(self, number: int, metrics: dict, batch: list[dict]) -> None:
         """Note the metrics of a step; a run gone bad goes no further."""

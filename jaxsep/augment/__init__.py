@@ -18,6 +18,8 @@ from jaxsep.augment.place import random_swap as random_swap
 from jaxsep.augment.playback import play_back as play_back
 from jaxsep.augment.remix import remix as remix
 from jaxsep.augment.room import in_room as in_room
+from jaxsep.augment.room import room_response as room_response
+from jaxsep.augment.room import white_noise as white_noise
 from jaxsep.augment.shift import circular_shift as circular_shift
 from jaxsep.augment.speed import random_speed as random_speed
 from jaxsep.augment.speed import resample_at as resample_at

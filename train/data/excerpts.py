@@ -21,19 +21,19 @@ class Excerpts:
         return self.count
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        track, start = self._draw(i)
+        track, start = self.drawn(i)
         audio = [self.bank.read(t, s, start[s], self.length) for s, t in enumerate(track)]
         return {"sources": np.stack(audio), "track": track}
 
     def describe(self, i: int) -> list[dict]:
         """What example i is made of: for each source the recording, and where it starts in seconds."""
-        rows = zip(*self._draw(i), strict=True)
+        rows = zip(*self.drawn(i), strict=True)
         return [
             {"source": s, "clip": self.bank.names[t], "start": round(x / self.bank.sample_rate, 3)}
             for s, (t, x) in enumerate(rows)
         ]
 
-    def _draw(self, i):
+    def drawn(self, i):
         """Recording and start of each source."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, int(i)]))
         sources = self.bank.audio.shape[1]

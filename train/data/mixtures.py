@@ -74,7 +74,8 @@ class Mixtures:
         if recipe.pan and bank.audio.shape[2] != 2:
             raise UserError(f"data.recipe.pan={recipe.pan}: expected a system of two channels, not of one")
         self._recordings = [[_grouped(bank, s, extra) for extra in (False, True)] for s in sources]
-        self._clip = cache(self._listen)
+        self.clip = cache(self._listen)
+        self._starts = cache(self._sounding)
 
     def __len__(self) -> int:
         return self.count
@@ -127,9 +128,7 @@ class Mixtures:
         for part in parts:
             gain = np.float32(10 ** ((LEVEL_DB + part.gain_db) / 20))
             if part.clip < 0:
-                rng = np.random.Generator(np.random.Philox(key=[part.start, 0]))
-                clip = self._generate(rng, self.sources[part.source])
-                clip = np.broadcast_to(clip, (channels, self.length))
+                clip = np.broadcast_to(self.generate(part.start, part.source), (channels, self.length))
             else:
                 clip = np.stack([self._excerpt(part, channel) for channel in range(channels)])
             audio[part.source] += gain * self._changed(part, clip)
@@ -139,7 +138,7 @@ class Mixtures:
         """A clip ``(channels, samples)`` at its speed, low-passed, equalized, in its room and its place."""
         rate = self.bank.sample_rate
         if part.cutoff or part.speed != 1 or part.equalizer:
-            options = dict(speed=part.speed, cutoff=part.cutoff, gains_db=self._equalizer(part.equalizer))
+            options = dict(speed=part.speed, cutoff=part.cutoff, gains_db=self.equalizer(part.equalizer))
             same = (clip == clip[:1]).all()
             played = play_back(clip[:1] if same else clip, self.length, sample_rate=rate, **options)
             clip = np.broadcast_to(played, (len(clip), self.length))
@@ -151,9 +150,12 @@ class Mixtures:
 
     def _in_room(self, room, channel, clip):
         """One channel in a room, whose tail is another in each, at the level that it had."""
-        rng = np.random.Generator(np.random.Philox(key=[room, 2 + channel]))
-        response = draw_room(rng, self.bank.sample_rate)
+        response = draw_room(self.room(room, channel), self.bank.sample_rate)
         return level(in_room(clip, response)) * np.sqrt(np.mean(np.square(clip)))
+
+    def room(self, room: int, channel: int) -> np.random.Generator:
+        """What the room of a channel is drawn from."""
+        return np.random.Generator(np.random.Philox(key=[room, 2 + channel]))
 
     def _part(self, rng, source) -> Part:
         """Draw a clip of a source: a recording first, then one of its clips, then where it starts."""
@@ -171,32 +173,32 @@ class Mixtures:
         recordings = extra if not main or (extra and rng.random() < recipe.extra_share) else main
         clips = recordings[rng.integers(len(recordings))]
         clip = clips[rng.integers(len(clips))]
-        known = self._clip(clip, source)
-        starts = sounding_starts(known.silent, self._frames(speed), self._max_silence(source))
+        starts = self._starts(clip, source, self.frames(speed))
         start = int(starts[rng.integers(len(starts))])
         pan = float(rng.uniform(-recipe.pan, recipe.pan)) if recipe.pan else 0.0
         return Part(source, clip, start, gain, cutoff, speed, equalizer, room, pan)
 
-    def _equalizer(self, number):
+    def equalizer(self, number):
         """Gains in dB of octaves from 43 Hz (at 22050 Hz) to the Nyquist frequency."""
         if not number:
             return None
         rng = np.random.Generator(np.random.Philox(key=[number, 1]))
         return rng.uniform(-self.recipe.equalizer_db, self.recipe.equalizer_db, 9)
 
-    def _frames(self, speed):
+    def frames(self, speed):
         """Frames of a clip that an excerpt takes."""
         return -(-int(np.ceil(self.length * speed)) // self.size)
 
-    def _generate(self, rng, name):
-        """Generate a clip whose sound, pauses aside, has RMS 1."""
-        clip = self.recipe.generator(name)(rng, self.length, self.bank.sample_rate)
+    def generate(self, number: int, source: int) -> np.ndarray:
+        """Generate a clip, ``(length,)``, of a source, whose sound, pauses aside, has RMS 1."""
+        rng = np.random.Generator(np.random.Philox(key=[number, 0]))
+        clip = self.recipe.generator(self.sources[source])(rng, self.length, self.bank.sample_rate)
         return clip / np.float32(_level(clip, silent_frames(clip, self.bank.sample_rate), self.size))
 
     def _excerpt(self, part, channel):
         """Cut from a clip with RMS 1, or looped; where it jumps it is faded over 2 ms."""
-        known = self._clip(part.clip, part.source)
-        count = np.arange(self._frames(part.speed))
+        known = self.clip(part.clip, part.source)
+        count = np.arange(self.frames(part.speed))
         frames = known.frames[(part.start + count) % len(known.frames)]
         begin = int(self.bank.starts[part.clip])
         audio = self.bank.audio[begin : begin + (int(frames.max()) + 1) * self.size, 0, channel]
@@ -214,6 +216,10 @@ class Mixtures:
             return Clip(np.arange(len(silent)), silent, 1.0)
         kept = shorten_pauses(silent, self._max_silence(source))
         return Clip(kept, silent[kept], _level(audio, silent, self.size))
+
+    def _sounding(self, clip, source, frames):
+        """Starts of excerpts of so many frames of a clip."""
+        return sounding_starts(self.clip(clip, source).silent, frames, self._max_silence(source))
 
     def _max_silence(self, source):
         free = self.sources[source] in self.recipe.free_silence

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxsep.augment import room_response
+
+#: Seconds of the longest tail of a room, as a power of ten.
+LONGEST_ROOM = 0.5
+
 
 def harmonics(rng, pitch, sample_rate):
     """Harmonics that fall off and pass two resonances; none above the Nyquist frequency."""
@@ -50,9 +55,12 @@ def far(rng, audio, sample_rate):
 
 
 def draw_room(rng, sample_rate):
-    """Draw the impulse response of a room: a direct path and a decaying tail of noise."""
-    tail = round(10 ** rng.uniform(-1.0, 0.5) * sample_rate)
-    decay = np.exp(-np.arange(tail) * 6.9 / tail) * rng.standard_normal(tail)
-    response = decay * rng.uniform(0.02, 0.15)
-    response[0] = 1.0
-    return response
+    """Draw the impulse response of a room, ``(taps,)`` float32."""
+    tail, amount, seed = room_figures(rng, sample_rate)
+    return room_response(np.zeros(0), tail, tail, amount, seed)
+
+
+def room_figures(rng, sample_rate):
+    """Draw the samples, level and noise of a room's tail: what :func:`jaxsep.augment.room_response` takes."""
+    tail = round(10 ** rng.uniform(-1.0, LONGEST_ROOM) * sample_rate)
+    return tail, rng.uniform(0.02, 0.15), int(rng.integers(2**32))

@@ -12,6 +12,7 @@ from train.data import generators as generators
 from train.data.bank import Bank, Signal, Track
 from train.data.listing import data_folder, listed_as, matching_files, part_of, read_manifest, recording_of
 from train.data.mixtures import Mixtures
+from train.data.placed import Placed, place_mixtures
 from train.data.recipes.recipe import Examples, Recordings
 
 #: Seed of the mixtures for model selection, whatever the seed of the run.
@@ -91,6 +92,10 @@ class ClassFolders:
     def examples(self, data: Any, bank: Bank, sources, seed: int, length: int, count: int) -> Examples:
         """Mixtures."""
         return Mixtures(bank, self, sources, seed, length, count)
+
+    def placed(self, data: Any, examples: Any, budget: int) -> Placed | None:
+        """The same, mixed on the device; the host sends windows where clips exceed ``budget`` bytes."""
+        return place_mixtures(examples, budget, data.generated_pool)
 
     def validation(self, data: Any, bank: Bank, sources) -> Recordings:
         """Fixed mixtures of clips as they were found."""

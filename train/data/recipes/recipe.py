@@ -9,7 +9,8 @@ A recipe is a part of the kind ``recipe`` with three methods::
                                                             the bank, -1 for none}; with ``describe(index)``
     validation(data, bank, sources) -> Recordings           whole recordings to validate on
 
-``data`` is the run's :class:`train.config.DataConfig`.
+and, where its examples can be made on the device, ``placed(data, examples, budget) -> Placed | None`` of
+:mod:`train.data.placed`. ``data`` is the run's :class:`train.config.DataConfig`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 from jaxsep.parts import ranged
 from train.data.bank import Bank
 from train.data.excerpts import Excerpts
+from train.data.placed import Placed, place_excerpts
 from train.data.recipes.recipe import Examples, Recordings
 
 
@@ -27,6 +28,10 @@ class Songs:
     def examples(self, data: Any, bank: Bank, sources, seed: int, length: int, count: int) -> Examples:
         """Excerpts."""
         return Excerpts(bank, self, seed, length, count)
+
+    def placed(self, data: Any, examples: Any, budget: int) -> Placed | None:
+        """The same, cut on the device; None where the songs exceed ``budget`` bytes."""
+        return place_excerpts(examples, budget)
 
     def validation(self, data: Any, bank: Bank, sources) -> Recordings:
         """The recordings, whole."""
