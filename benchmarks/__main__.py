@@ -15,7 +15,18 @@ from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 
-NAMES = ("stft", "train_step", "sweep", "augment", "input", "fastica", "auxiva", "bss_eval", "spleeter")
+NAMES = (
+    "stft",
+    "train_step",
+    "step_memory",
+    "sweep",
+    "augment",
+    "input",
+    "fastica",
+    "auxiva",
+    "bss_eval",
+    "spleeter",
+)
 
 
 def main(names: list[str]) -> int:

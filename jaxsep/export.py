@@ -27,6 +27,7 @@ from jax import export
 
 from jaxsep.files import write_atomically
 from jaxsep.inference import Carry, fade, init_carry, stream_step
+from jaxsep.live import live_start, live_step
 from jaxsep.separator import Separator
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -53,7 +54,10 @@ def export_model(separator: Separator, path, *, platforms: Sequence[str] = PLATF
     residual = separator.sources.index(system.config.residual)
 
     def program(waveform):
-        stems = _whole(separate, waveform, system.segment, system.overlap)
+        if separator.live is not None:
+            stems = _going_on(separator.live, waveform)
+        else:
+            stems = _whole(separate, waveform, system.segment, system.overlap)
         rest = waveform - jnp.sum(stems, axis=0) + stems[residual]
         return stems.at[residual].set(rest)
 
@@ -110,8 +114,9 @@ def export_stream(
     Returns:
       Bytes that ``jax.export.deserialize(...).call`` runs as ``(context, tail, chunk) ->
       (context, tail, stems)``, with the shapes of :func:`jaxsep.inference.stream_step`, at the
-      model's sample rate; begin with :func:`jaxsep.inference.init_carry`. Needs the extra
-      ``export`` (flatbuffers).
+      model's sample rate; begin with :func:`jaxsep.inference.init_carry`. Of a causal system that
+      goes on frame by frame it is ``(*carry, chunk) -> (*carry, stems)``, with chunks of ``windows`` hops
+      and the leaves of a :class:`jaxsep.live.LiveCarry`. Needs the extra ``export`` (flatbuffers).
 
     Example:
       >>> separator = Separator.from_pretrained("vocals")
@@ -120,6 +125,8 @@ def export_stream(
     """
     system = separator.system
     channels = channels or system.config.channels
+    if separator.live is not None:
+        return _live_stream(separator.live, channels, windows, platforms)
     separate = partial(system.separate_channels, separator.variables, wiener=separator.wiener)
 
     def step(context, tail, chunk):
@@ -132,3 +139,36 @@ def export_stream(
     chunk = jax.ShapeDtypeStruct((channels, windows * hop), carry.tail.dtype)
     exported = export.export(jax.jit(step), platforms=tuple(platforms))(*shapes, chunk)
     return bytes(exported.serialize())
+
+
+def _going_on(live, waveform, frames=64):
+    """Separate ``(channels, samples)`` of any, also symbolic, length frame by frame, some at a time."""
+    samples, size = waveform.shape[-1], frames * live.hop
+    count = (samples + live.skip + size - 1) // size
+    whole = (samples + 2 * live.skip - live.n_fft) // live.hop + 1
+
+    def heard(at):
+        return jnp.where(at < samples, waveform[:, jnp.minimum(at, samples - 1)], 0.0)
+
+    def step(carry, number):
+        chunk = heard(live.lead + number * size + jnp.arange(size))
+        keep = (number * frames + jnp.arange(frames) < whole).astype(jnp.float32)
+        return live_step(live.system, live.variables, carry, chunk, keep)
+
+    _, stems = jax.lax.scan(step, live_start(live.system, heard(jnp.arange(live.lead))), jnp.arange(count))
+    stems = jnp.moveaxis(stems, 0, -2)
+    return stems.reshape(*stems.shape[:-2], count * size)[..., live.skip : live.skip + samples]
+
+
+def _live_stream(live, channels, hops, platforms):
+    carry = live.start(jnp.zeros((channels, live.lead)))
+    leaves, tree = jax.tree.flatten(carry)
+
+    def step(*arguments):
+        *before, chunk = arguments
+        after, stems = live_step(live.system, live.variables, jax.tree.unflatten(tree, before), chunk)
+        return *jax.tree.leaves(after), stems
+
+    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    chunk = jax.ShapeDtypeStruct((channels, hops * live.hop), jnp.float32)
+    return bytes(export.export(jax.jit(step), platforms=tuple(platforms))(*shapes, chunk).serialize())

@@ -18,6 +18,7 @@ from jaxsep.compilation import compiler_options
 from jaxsep.errors import UserError
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.inference import extend, init_carry, stream_step
+from jaxsep.live import Live, LiveStream, why_not_live
 from jaxsep.parts import load_plugin
 from jaxsep.system import System
 
@@ -77,6 +78,9 @@ class Separator:
         self.windows = windows or (4 if jax.default_backend() == "cpu" else 32)
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
+        whole = wiener or shifts > 1 or why_not_live(system.config)
+        self.live = None if whole else Live(system, self.variables)
+        """The step of a system that goes on frame by frame instead of by windows; None for others."""
 
     def __reduce__(self):
         """Pickled and copied as its config and variables, without its compiled program."""
@@ -258,6 +262,11 @@ class Separator:
         if self.system.config.channels == 2 and channels == 1:  # heard on both, and averaged
             both = self._separate((np.repeat(block, 2, axis=0) for block in blocks), 2, samples)
             yield from (stems.mean(axis=1, keepdims=True) for stems in both)
+            return
+        if self.live is not None:
+            going = LiveStream(self.live, channels)
+            yield from map(going.push, blocks)
+            yield going.finish()
             return
         segment, overlap = self.system.segment, self.system.overlap
         hop = segment - overlap

@@ -41,6 +41,7 @@ FLOORS = {
     "precision": 4,
     "training": 4,
     "inference": 4,
+    "live": 4,
     "files": 5,
     "audio": 5,
     "outputs": 5,

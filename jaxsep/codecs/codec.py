@@ -119,7 +119,10 @@ class Codec:
     def encode(self, mixture: jax.Array) -> Encoded:
         """``(batch, channels, samples)`` float32 mixture -> features, and what decoding needs."""
         level = mixture_level(self.level, mixture)
-        values = self.transform.analyze(mixture / level[:, None, None])
+        return self.encode_values(self.transform.analyze(mixture / level[:, None, None]), level)
+
+    def encode_values(self, values: jax.Array, level: jax.Array) -> Encoded:
+        """The second half of :meth:`encode`: what the transform gave of a mixture divided by ``level``."""
         if not self.spectral:
             return Encoded(values, level)
         size = self.transform.magnitudes(values)

@@ -76,8 +76,21 @@ class BuiltComplement:
         """Run the network."""
         own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
         mask, statistics = self.one.apply(own, features, **call)
+        return self._both(mask), {self._name: statistics}
+
+    def start(self, batch: int) -> Any:
+        """Return the carry of the network."""
+        return self.one.start(batch)
+
+    def advance(self, variables, carry, features):
+        """Run the next frames."""
+        own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
+        mask, carry = self.one.advance(own, carry, features)
+        return self._both(mask), carry
+
+    def _both(self, mask):
         both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)
-        return jnp.concatenate(both, axis=1), {self._name: statistics}
+        return jnp.concatenate(both, axis=1)
 
     @property
     def _name(self):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxsep.networks.recurrent import RecurrentMask
-from jaxsep.nn.recurrence import gru_scan
+from jaxsep.nn.recurrence import gru_from, gru_scan
 from jaxsep.parts import register
 
 
@@ -26,3 +26,7 @@ class GRUMask(RecurrentMask):
     def run(self, x, weights):
         """One layer over ``(frames, batch, in)``."""
         return gru_scan(x, weights)
+
+    def run_from(self, x, weights, state):
+        """One layer that goes on from a state."""
+        return gru_from(x, weights, state)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxsep.networks.recurrent import RecurrentMask
-from jaxsep.nn.recurrence import lstm_cudnn, lstm_scan
+from jaxsep.nn.recurrence import lstm_cudnn, lstm_from, lstm_scan
 from jaxsep.parts import register
 
 
@@ -36,3 +36,11 @@ class LSTMMask(RecurrentMask):
     def run(self, x, weights):
         """One layer over ``(frames, batch, in)``."""
         return {"scan": lstm_scan, "cudnn": lstm_cudnn}[self.implementation](x, weights)
+
+    def run_from(self, x, weights, state):
+        """One layer that goes on from a state."""
+        return lstm_from(x, weights, state)
+
+    def start(self, batch):
+        """Hidden and cell state of a layer before the first frame."""
+        return super().start(batch), super().start(batch)

@@ -7,7 +7,7 @@ A network is a part: a frozen dataclass of options, registered under ``("network
   those of :class:`NetworkFacts`, which may be inherited, ``sums_to_input``, ``cpu_options``, ``portable()``,
   ``frozen(name)``, ``check(sources, bins)``;
 - ``build(sources=, channels=, bins=)``, which returns an object with the two pure functions of
-  :class:`BuiltNetwork`.
+  :class:`BuiltNetwork`; of a causal network that shall run live also those of :class:`Advancing`.
 
 Nothing outside this folder and :mod:`jaxsep.nn` knows which module library a network is written in.
 """
@@ -48,6 +48,16 @@ class BuiltNetwork(Protocol):
           ``(batch, sources, channels, bins, frames)`` or ``(batch, sources, channels, samples)`` outputs,
           and the new ``batch_stats`` (the old ones unless ``train``).
         """
+
+
+class Advancing(Protocol):
+    """What a causal network gives beside, to go on frame by frame (:mod:`jaxsep.live`)."""
+
+    def start(self, batch: int) -> Any:
+        """Return the carry before the first frame."""
+
+    def advance(self, variables: dict, carry: Any, features: jax.Array) -> tuple[jax.Array, Any]:
+        """Run the next frames, at least one; return outputs as ``apply`` would, and the carry behind them."""
 
 
 class NetworkFacts:
@@ -165,4 +175,18 @@ class LinenBuilt:
             statistics = dict(updated).get("batch_stats", {})
         else:
             outputs = self.module.apply(variables, features, **call)
-        return outputs.reshape(len(outputs), self.sources, self.channels, *outputs.shape[2:]), statistics
+        return self._by_source(outputs), statistics
+
+    def start(self, batch: int) -> Any:
+        """Return the carry before the first frame; empty where no frame depends on another."""
+        return getattr(self.module, "start", lambda batch: ())(batch)
+
+    def advance(self, variables, carry, features):
+        """Run the next frames."""
+        if not hasattr(self.module, "start"):
+            return self.apply(variables, features)[0], ()
+        outputs, carry = self.module.apply(variables, features, carry=carry)
+        return self._by_source(outputs), carry
+
+    def _by_source(self, outputs):
+        return outputs.reshape(len(outputs), self.sources, self.channels, *outputs.shape[2:])

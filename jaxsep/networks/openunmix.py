@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxsep.networks.network import LinenBuilt, LinenNetwork
 from jaxsep.networks.recurrent import CellWeights
 from jaxsep.nn.layers import BatchNorm, Dropout, OutputRange
-from jaxsep.nn.recurrence import lstm_cudnn, lstm_scan
+from jaxsep.nn.recurrence import lstm_cudnn, lstm_from, lstm_scan
 from jaxsep.parts import ranged, register
 
 
@@ -93,7 +93,7 @@ class OpenUnmixModule(nn.Module):
     bins: int
 
     @nn.compact
-    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None):
+    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None, carry=None):
         config, outputs = self.config, self.sources * self.channels
         batch, views, bins, frames = features.shape
         heard = config.heard or self.bins
@@ -109,30 +109,39 @@ class OpenUnmixModule(nn.Module):
         x = (x[..., :heard] + per_bin("input_mean", heard, zeros)) * per_bin("input_scale", heard)
         x = dense(config.width, name="fc1")(x.reshape(batch, frames, views * heard))
         x = jnp.tanh(norm(name="bn1")(x, **call))
-        x = jnp.concatenate([x, self._recurrence(x, train, keys)], axis=-1)
+        again, carried = self._recurrence(x, train, keys, carry)
+        x = jnp.concatenate([x, again], axis=-1)
         x = nn.relu(norm(name="bn2")(dense(config.width, name="fc2")(x), **call))
         x = norm(name="bn3")(dense(outputs * bins, name="fc3")(x), **call)
         x = x.reshape(batch, frames, outputs, bins)
         x = nn.relu(x * per_bin("output_scale", bins) + per_bin("output_mean", bins))
         x = jnp.transpose(x, (0, 2, 3, 1))
-        return x * jnp.tile(nn.relu(features[:, : self.channels]), (1, self.sources, 1, 1))
+        x = x * jnp.tile(nn.relu(features[:, : self.channels]), (1, self.sources, 1, 1))
+        return x if carry is None else (x, carried)
 
-    def _recurrence(self, x, train, keys):
-        """The LSTM layers on ``(batch, frames, width)``, whose own axes are frames first."""
+    def start(self, batch: int) -> tuple:
+        """The states of the LSTM layers before the first frame."""
+        zeros = jnp.zeros((batch, self.config.width), jnp.float32)
+        return ((zeros, zeros),) * self.config.layers
+
+    def _recurrence(self, x, train, keys, carry):
+        """The LSTM layers on ``(batch, frames, width)``, theirs with frames first, and their states."""
         config = self.config
         directions = ("forward", "backward") if config.bidirectional else ("forward",)
         run = {"scan": lstm_scan, "cudnn": lstm_cudnn}[config.implementation]
-        x = jnp.swapaxes(x, 0, 1)
+        x, states = jnp.swapaxes(x, 0, 1), []
         for layer in range(config.layers):
             if layer:
                 dropout = Dropout(config.dropout, batch_axis=1, name=f"dropout_{layer}")
                 x = dropout(x, train=train, keys=keys)
             width = config.width // len(directions)
-            x = run(
-                x,
-                [
-                    CellWeights(width, gates=4, unit_bias_gate=1, name=f"lstm_{layer}_{d}")(x.shape[-1])
-                    for d in directions
-                ],
-            )
-        return jnp.swapaxes(x, 0, 1)
+            weights = [
+                CellWeights(width, gates=4, unit_bias_gate=1, name=f"lstm_{layer}_{d}")(x.shape[-1])
+                for d in directions
+            ]
+            if carry is None:
+                x = run(x, weights)
+            else:
+                x, state = lstm_from(x, weights[0], carry[layer])
+                states.append(state)
+        return jnp.swapaxes(x, 0, 1), tuple(states)

@@ -85,6 +85,20 @@ class BuiltPerSource:
         joined = jnp.concatenate(outputs, axis=1)
         return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined, self._named(statistics)
 
+    def start(self, batch: int) -> tuple:
+        """Return the carries of the networks."""
+        return tuple(self.one.start(batch) for _ in range(self.sources))
+
+    def advance(self, variables, carry, features):
+        """Run the next frames."""
+        found = []
+        for i in range(self.sources):
+            own = {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
+            found.append(self.one.advance(own, carry[i], features))
+        joined = jnp.concatenate([outputs for outputs, _ in found], axis=1)
+        joined = jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined
+        return joined, tuple(carry for _, carry in found)
+
     @staticmethod
     def _named(each):
         return {f"source_{i}": value for i, value in enumerate(each)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -44,6 +44,14 @@ class RecurrentMask(LinenNetwork):
         """One layer: ``(frames, batch, in)`` -> ``(frames, batch, width * len(weights))``."""
         raise NotImplementedError
 
+    def run_from(self, x: jax.Array, weights: dict, state) -> tuple[jax.Array, Any]:
+        """One layer that goes on from a state: the outputs, and the state of the last frame."""
+        raise NotImplementedError
+
+    def start(self, batch: int) -> Any:
+        """The state of a layer before the first frame."""
+        return jnp.zeros((batch, self.width), jnp.float32)
+
     def module(self, num_sources: int, num_bins: int) -> RecurrentMaskModule:
         """Return the module."""
         return RecurrentMaskModule(self, num_sources, num_bins)
@@ -62,8 +70,9 @@ class RecurrentMaskModule(nn.Module):
     num_bins: int
 
     @nn.compact
-    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None):
+    def __call__(self, features, *, train=False, keys=None, mask=None, axis_name=None, carry=None):
         batch, channels, bins, frames = features.shape
+        states = []
         x = features.reshape(batch, channels * bins, frames)
         if self.config.input_norm:
             x = BatchNorm(name="input_norm")(x, train=train, mask=mask, axis_name=axis_name)
@@ -72,13 +81,23 @@ class RecurrentMaskModule(nn.Module):
             if layer:
                 dropout = Dropout(self.config.dropout, batch_axis=1, name=f"dropout_{layer}")
                 x = dropout(x, train=train, keys=keys)
-            x = self.config.run(x, self._weights(layer, x.shape[-1]))
+            weights = self._weights(layer, x.shape[-1])
+            if carry is None:
+                x = self.config.run(x, weights)
+            else:
+                x, state = self.config.run_from(x, weights[0], carry[layer])
+                states.append(state)
         activate, output_range = ACTIVATIONS[self.config.activation]
         zero = output_range == "any"
         bias_init = nn.initializers.zeros if zero else nn.initializers.ones  # a ReLU starts alive
         heads = nn.Dense(self.num_sources * self.num_bins, name="heads", bias_init=bias_init)
         y = activate(heads(x)).reshape(frames, batch, self.num_sources, self.num_bins)
-        return jnp.transpose(y, (1, 2, 3, 0))
+        y = jnp.transpose(y, (1, 2, 3, 0))
+        return y if carry is None else (y, tuple(states))
+
+    def start(self, batch: int) -> tuple:
+        """The states before the first frame."""
+        return tuple(self.config.start(batch) for _ in range(self.config.layers))
 
     def _weights(self, layer, inputs):
         directions = ("forward", "backward") if self.config.bidirectional else ("forward",)

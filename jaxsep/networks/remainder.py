@@ -73,5 +73,17 @@ class BuiltRemainder:
     def apply(self, variables, features, **call):
         """Run the network."""
         found, statistics = self.inner.apply(variables, features, **call)
+        return self._with_rest(found, features), statistics
+
+    def start(self, batch: int) -> Any:
+        """Return the carry of the network."""
+        return self.inner.start(batch)
+
+    def advance(self, variables, carry, features):
+        """Run the next frames."""
+        found, carry = self.inner.advance(variables, carry, features)
+        return self._with_rest(found, features), carry
+
+    def _with_rest(self, found, features):
         left = features[:, None, : self.channels] - jnp.sum(found, axis=1, keepdims=True)
-        return jnp.concatenate([found, jnp.maximum(left, 0.0)], axis=1), statistics
+        return jnp.concatenate([found, jnp.maximum(left, 0.0)], axis=1)

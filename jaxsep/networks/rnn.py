@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxsep.networks.recurrent import RecurrentMask
-from jaxsep.nn.recurrence import rnn_scan
+from jaxsep.nn.recurrence import rnn_from, rnn_scan
 from jaxsep.parts import register
 
 
@@ -24,3 +24,7 @@ class RNNMask(RecurrentMask):
     def run(self, x, weights):
         """One layer over ``(frames, batch, in)``."""
         return rnn_scan(x, weights)
+
+    def run_from(self, x, weights, state):
+        """One layer that goes on from a state."""
+        return rnn_from(x, weights, state)

@@ -71,21 +71,59 @@ def gru_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
     update z, candidate ``n = tanh(input_n + r * (state @ U_n + state_bias))``, and the next state
     ``(1 - z) * n + z * state``. The weights have a ``state_bias`` (width,) besides.
     """
+    return _scan(_gru_unit, x, weights)
 
-    def unit(projected, state, w):
-        width = state.shape[-1]
-        product = state @ w["recurrent"]
-        gates = jax.nn.sigmoid(projected[:, : 2 * width] + product[:, : 2 * width])
-        r, z = gates[:, :width], gates[:, width:]
-        n = jnp.tanh(projected[:, 2 * width :] + r * (product[:, 2 * width :] + w["state_bias"]))
-        return n + z * (state - n)
 
-    return _scan(unit, x, weights)
+def _gru_unit(projected, state, w):
+    width = state.shape[-1]
+    product = state @ w["recurrent"]
+    gates = jax.nn.sigmoid(projected[:, : 2 * width] + product[:, : 2 * width])
+    r, z = gates[:, :width], gates[:, width:]
+    n = jnp.tanh(projected[:, 2 * width :] + r * (product[:, 2 * width :] + w["state_bias"]))
+    return n + z * (state - n)
 
 
 def rnn_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
     """One layer of plain units, ``tanh(input + state @ U)``; arguments and result as :func:`lstm_scan`."""
-    return _scan(lambda projected, state, w: jnp.tanh(projected + state @ w["recurrent"]), x, weights)
+    return _scan(_rnn_unit, x, weights)
+
+
+def _rnn_unit(projected, state, w):
+    return jnp.tanh(projected + state @ w["recurrent"])
+
+
+def lstm_from(x: jax.Array, weights: dict, state: tuple) -> tuple[jax.Array, tuple]:
+    """One direction of a layer that goes on from a state: hidden and cell, each ``(batch, width)``.
+
+    Args:
+      x: ``(frames, batch, in)``, at least one frame.
+      weights: as one of :func:`lstm_scan`'s.
+      state: of the frame before; zeros before the first.
+
+    Returns:
+      ``(frames, batch, width)`` and the state of the last frame.
+    """
+    hidden, (_, cell, *_) = _run(x @ weights["input"] + weights["bias"], weights["recurrent"], state)
+    return hidden, (hidden[-1], cell[-1])
+
+
+def gru_from(x: jax.Array, weights: dict, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As :func:`lstm_from`, of gated recurrent units, whose state is ``(batch, width)``."""
+    return _units_from(_gru_unit, x, weights, state)
+
+
+def rnn_from(x: jax.Array, weights: dict, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As :func:`lstm_from`, of plain units, whose state is ``(batch, width)``."""
+    return _units_from(_rnn_unit, x, weights, state)
+
+
+def _units_from(unit, x, weights, state):
+    def frame(state, gates):
+        state = unit(gates, state, weights)
+        return state, state
+
+    state, y = jax.lax.scan(frame, state, x @ weights["input"] + weights["bias"])
+    return y, state
 
 
 def _scan(unit, x, weights):
@@ -122,8 +160,8 @@ def _recur(projected, recurrent, backward):
     return jnp.flip(_recur_forward(jnp.flip(projected, 0), recurrent), 0)
 
 
-def _run(projected, recurrent):
-    """Scan over frames; return the hidden states and what the reverse pass needs."""
+def _run(projected, recurrent, start=None):
+    """Scan over frames, from zeros without a start; return the hidden states and what the reverse needs."""
     width = recurrent.shape[0]
 
     def frame(carry, gates):
@@ -135,8 +173,8 @@ def _run(projected, recurrent):
         hidden = o * jnp.tanh(cell)
         return (hidden, cell), (hidden, cell, jnp.concatenate([i, f, g, o], axis=-1))
 
-    start = _zeros_like_batch(projected, width)
-    _, (hidden, cell, gates) = jax.lax.scan(frame, (start, start), projected)
+    zeros = _zeros_like_batch(projected, width)
+    _, (hidden, cell, gates) = jax.lax.scan(frame, start or (zeros, zeros), projected)
     return hidden, (hidden, cell, gates, recurrent)
 
 

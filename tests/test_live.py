@@ -1,0 +1,166 @@
+"""Causal systems frame by frame: the stems of the whole waveform, whatever the blocks."""
+
+import dataclasses
+import zipfile
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from test_train_step import in_time
+
+from jaxsep.codecs import STFT, Codec, Direct, Log, MinMax
+from jaxsep.export import export_model, export_stream
+from jaxsep.live import Live, LiveStream, live_step, why_not_live
+from jaxsep.networks import (
+    Complement,
+    FeedForward,
+    GRUMask,
+    LSTMMask,
+    OpenUnmix,
+    PerSource,
+    Remainder,
+    RNNMask,
+    UNet,
+)
+from jaxsep.separator import Separator
+from jaxsep.system import System, SystemConfig
+
+CODEC = Codec(STFT(n_fft=128, hop_length=32), scale=Log(), level="none")
+LSTM = LSTMMask(layers=2, width=8, input_norm=True)
+OPEN = OpenUnmix(layers=2, width=8, bidirectional=False)
+PLAIN = dataclasses.replace(CODEC, scale=type(Codec().scale)())
+SYSTEMS = {
+    "lstm_mask": (LSTM, CODEC),
+    "gru_mask": (GRUMask(layers=2, width=8), CODEC),
+    "rnn_mask": (RNNMask(layers=1, width=8), CODEC),
+    "feed_forward": (FeedForward(layers=(8,), context=0, activation="sigmoid"), CODEC),
+    "per_source": (PerSource(LSTM), CODEC),
+    "complement": (Complement(dataclasses.replace(LSTM, activation="sigmoid")), CODEC),
+    "openunmix": (OPEN, dataclasses.replace(PLAIN, head=Direct())),
+    "remainder": (Remainder(PerSource(OPEN)), dataclasses.replace(PLAIN, head=Direct())),
+    "hops that do not divide": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=120, hop_length=50))),
+    "hops of half": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=64))),
+    "lower bins": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=32, bins=40))),
+    "phase": (LSTM, dataclasses.replace(CODEC, phase=True)),
+}
+
+
+def system_of(name, channels=1):
+    network, codec = SYSTEMS[name]
+    times = dict(segment_seconds=0.1, overlap_seconds=0.015)
+    return System(SystemConfig(codec=codec, network=network, channels=channels, **times))
+
+
+def streamed(live, x, sizes, frames=4):
+    """The stems of blocks of these lengths, the last as often as there is input."""
+    stream, out, start = LiveStream(live, len(x), frames), [], 0
+    sizes = list(sizes)
+    while start < x.shape[1]:
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        out.append(stream.push(x[:, start : start + size]))
+        start += size
+    return np.concatenate([*out, stream.finish()], axis=-1), out
+
+
+@pytest.mark.parametrize("name", in_time(SYSTEMS, ("lstm_mask", "gru_mask", "hops that do not divide")))
+def test_stems_are_those_of_the_whole(rng, name):
+    system = system_of(name)
+    variables = system.init(jax.random.key(0))
+    live = Live(system, variables)
+    whole = jax.jit(partial(system.separate_channels, variables))
+    for samples in (1, 31, 64, 129, 1000):
+        x = rng.standard_normal((2, samples)).astype(np.float32)
+        expected = whole(x)
+        for sizes in ([1000], [7, 200, 33], [32]):
+            found, _ = streamed(live, x, sizes)
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", in_time(("lstm_mask", "openunmix"), ("lstm_mask",)))
+def test_two_channels_heard_together(rng, name):
+    system = system_of(name, channels=2)
+    variables = system.init(jax.random.key(0))
+    x = rng.standard_normal((2, 777)).astype(np.float32)
+    found, _ = streamed(Live(system, variables), x, [100])
+    np.testing.assert_allclose(found, jax.jit(system.separate_channels)(variables, x), atol=2e-5)
+
+
+def test_stems_lag_by_no_more_than_is_said(rng):
+    """Of blocks of a hop, those of every sample are out ``delay`` samples behind it."""
+    system = system_of("lstm_mask")
+    live = Live(system, system.init(jax.random.key(0)))
+    _, out = streamed(live, rng.standard_normal((1, 1984)).astype(np.float32), [live.hop], frames=1)
+    given = np.cumsum([piece.shape[-1] for piece in out])
+    heard = live.hop * np.arange(1, len(given) + 1)
+    lag = (heard - given)[given > 0]
+    assert lag.max() <= live.delay - live.hop  # and a hop to fill the block
+
+
+def test_what_comes_later_changes_nothing(rng):
+    system = system_of("lstm_mask")
+    live = Live(system, system.init(jax.random.key(0)))
+    x = rng.standard_normal((1, 1000)).astype(np.float32)
+    other = x.copy()
+    other[:, 600:] = 0
+    found, changed = (streamed(live, y, [50])[0] for y in (x, other))
+    np.testing.assert_array_equal(found[..., : 600 - live.n_fft], changed[..., : 600 - live.n_fft])
+    assert np.abs(found - changed).max() > 1e-3
+
+
+def test_systems_that_need_what_comes_later_say_why():
+    for network, codec, reason in (
+        (dataclasses.replace(LSTM, bidirectional=True), CODEC, "network.name='lstm_mask'.*later frames"),
+        (UNet(levels=2, filters=4), CODEC, "network.name='unet'.*later frames"),
+        (LSTM, dataclasses.replace(CODEC, level="peak"), "codec.level='peak'"),
+        (LSTM, dataclasses.replace(CODEC, normalizer=MinMax()), "codec.normalizer.name='min_max'"),
+    ):
+        times = dict(segment_seconds=0.1, overlap_seconds=0.015)
+        system = System(SystemConfig(codec=codec, network=network, **times))
+        assert why_not_live(system.config)
+        with pytest.raises(ValueError, match=reason):
+            Live(system, {})
+
+
+def test_a_step_takes_whole_hops(rng):
+    system = system_of("lstm_mask")
+    live = Live(system, system.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match="first.shape"):
+        live.start(np.zeros((1, live.lead + 1)))
+    carry = live.start(np.zeros((1, live.lead)))
+    with pytest.raises(ValueError, match="chunk.shape"):
+        live_step(system, live.variables, carry, np.zeros((1, live.hop + 1), np.float32))
+
+
+def test_a_separator_streams_and_exports_them_the_same(rng, tmp_path):
+    """One carry through the whole, not windows of which each forgets what was before."""
+    pytest.importorskip("flatbuffers", reason="flatbuffers is not installed")
+    system = system_of("lstm_mask")
+    system = System(dataclasses.replace(system.config, sample_rate=8000, segment_seconds=0.5))
+    separator = Separator(system, system.init(jax.random.key(0)))
+    x = rng.standard_normal((2, 20000)).astype(np.float32)
+    whole = np.asarray(system.separate_channels(separator.variables, x))
+    stems = separator(x, 8000)
+    blocks = list(separator.stream([x[:, :333], x[:, 333:]], 8000, 2))
+    for k, name in enumerate(separator.sources):
+        np.testing.assert_allclose(stems[name], whole[k], atol=1e-4)
+        streamed = np.concatenate([block.stems[name] for block in blocks], axis=1)
+        np.testing.assert_allclose(streamed, stems[name], atol=1e-5)
+    model = export_model(separator, tmp_path / "live.jaxsep", platforms=("cpu",))
+    assert model["delay_samples"] == 0
+    with zipfile.ZipFile(tmp_path / "live.jaxsep") as file:
+        program = jax.export.deserialize(bytearray(file.read("program.bin")))
+    for samples in (100, 20000):
+        found = program.call(x[:1, :samples])
+        expected = np.asarray(system.separate_channels(separator.variables, x[:1, :samples]))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+    step = jax.export.deserialize(bytearray(export_stream(separator, channels=2, windows=5))).call
+    live = Live(system, separator.variables)
+    carry, out = jax.tree.leaves(live.start(x[:, : live.lead])), []
+    for start in range(live.lead, 20000 - 5 * live.hop, 5 * live.hop):
+        *carry, stems = step(*carry, x[:, start : start + 5 * live.hop])
+        out.append(stems)
+    out = np.concatenate(out, axis=-1)[..., live.skip :]
+    np.testing.assert_allclose(out, whole[..., : out.shape[-1]], atol=1e-4)
