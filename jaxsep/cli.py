@@ -103,6 +103,7 @@ def _parser():
     _add_plugin(exporting)
     _add_wiener(exporting)
 
+    _add_live(commands)
     info = _command(commands, "info", "say what audio files and models are", _info)
     info.add_argument("names", nargs="+", metavar="FILE_OR_MODEL", help="audio files, model names or folders")
     info.add_argument("--json", action="store_true", help="print JSON")
@@ -131,6 +132,27 @@ def _add_separate(commands):
         "--strict", action="store_true", help="refuse files that are cut off, instead of warning"
     )
     _add_sanitize(separate)
+
+
+def _add_live(commands):
+    live = _command(commands, "live", "separate raw samples while they come, from a pipe to a pipe", _live)
+    live.add_argument(
+        "-m", "--model", default="sounds_live", help="a causal model's name or folder (default: sounds_live)"
+    )
+    _add_plugin(live)
+    stems = live.add_mutually_exclusive_group(required=True)
+    stems.add_argument("--stem", metavar="STEM", help="write this stem; 'all': all, a channel each")
+    stems.add_argument("--without", metavar="STEM", help="write the rest of the mixture")
+    live.add_argument(
+        "--rate", type=whole(1000, 768000), metavar="HZ", help="of the samples (default: the model's)"
+    )
+    live.add_argument("--channels", type=whole(1, 64), default=1, help="interleaved (default: 1)")
+    live.add_argument(
+        "--encoding",
+        choices=("s16", "s32", "f32"),
+        default="s16",
+        help="of the samples, in and out, little endian (default: s16)",
+    )
 
 
 def _add_ica(commands):
@@ -297,6 +319,12 @@ def _import():
     from jaxsep.commands.import_ import import_model
 
     return import_model
+
+
+def _live():
+    from jaxsep.commands.live import live
+
+    return live
 
 
 def _models():

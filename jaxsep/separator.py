@@ -264,7 +264,7 @@ class Separator:
             yield from (stems.mean(axis=1, keepdims=True) for stems in both)
             return
         if self.live is not None:
-            going = LiveStream(self.live, channels)
+            going = LiveStream(self.live, channels, 1 if self.windows == 1 else 16 * self.windows)
             yield from map(going.push, blocks)
             yield going.finish()
             return

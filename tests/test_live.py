@@ -1,14 +1,18 @@
 """Causal systems frame by frame: the stems of the whole waveform, whatever the blocks."""
 
 import dataclasses
+import subprocess
+import sys
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from test_train_step import in_time
 
+from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec, Direct, Log, MinMax
 from jaxsep.export import export_model, export_stream
 from jaxsep.live import Live, LiveStream, live_step, why_not_live
@@ -26,6 +30,7 @@ from jaxsep.networks import (
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
 
+ROOT = Path(__file__).parents[1]
 CODEC = Codec(STFT(n_fft=128, hop_length=32), scale=Log(), level="none")
 LSTM = LSTMMask(layers=2, width=8, input_norm=True)
 OPEN = OpenUnmix(layers=2, width=8, bidirectional=False)
@@ -164,3 +169,55 @@ def test_a_separator_streams_and_exports_them_the_same(rng, tmp_path):
         out.append(stems)
     out = np.concatenate(out, axis=-1)[..., live.skip :]
     np.testing.assert_allclose(out, whole[..., : out.shape[-1]], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    system = system_of("lstm_mask")
+    system = System(dataclasses.replace(system.config, sample_rate=8000, segment_seconds=0.5))
+    separator = Separator(system, system.init(jax.random.key(0)), name="small")
+    return separator.save_pretrained(tmp_path_factory.mktemp("models") / "small")
+
+
+def piped(arguments, data):
+    command = [sys.executable, "-m", "jaxsep", "live", *arguments]
+    return subprocess.run(command, input=data, capture_output=True, timeout=120, cwd=ROOT)
+
+
+def test_raw_samples_through_a_pipe(model, rng):
+    """Two channels of 16 bits in, a stem of as many samples out, as the separator gives it."""
+    x = np.round(rng.uniform(-0.5, 0.5, (2, 6001)) * 2**15).astype("<i2")
+    found = piped(["-m", str(model), "--stem", "vocals", "--channels", "2", "-v"], x.T.tobytes() + b"\x01")
+    assert found.returncode == 0, found.stderr
+    assert b"8000 Hz, s16, 2 in, 2 out; 16 ms behind" in found.stderr
+    assert b"0.75 s of sound; real-time factor" in found.stderr
+    stems = np.frombuffer(found.stdout, "<i2").reshape(-1, 2).T / 2**15
+    expected = Separator.from_pretrained(model)(x / np.float32(2**15), 8000)["vocals"]
+    np.testing.assert_allclose(stems, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_other_rates_encodings_and_all_stems_through_a_pipe(model, rng):
+    x = rng.uniform(-0.5, 0.5, (1, 12000)).astype("<f4")
+    options = ["-m", str(model), "--rate", "16000", "--encoding", "f32", "-q"]
+    separator = Separator.from_pretrained(model)
+    stems = separator(x, 16000)
+    for stem, expected in (
+        (["--stem", "all"], np.concatenate(list(stems.values()))),
+        (["--without", "vocals"], stems["accompaniment"]),
+    ):
+        found = piped([*options, *stem], x.T.tobytes())
+        assert found.returncode == 0 and found.stderr == b""
+        np.testing.assert_allclose(
+            np.frombuffer(found.stdout, "<f4").reshape(-1, len(expected)).T, expected, atol=1e-4
+        )
+
+
+def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
+    assert main(["live", "-m", "vocals", "--stem", "vocals"]) == 2
+    assert "cannot go on while sound comes (network.name='complement'" in capsys.readouterr().err
+    assert main(["live", "-m", str(model), "--stem", "bass"]) == 2
+    assert "stem 'bass'" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(["live", "-m", str(model), "--stem", "vocals"]) == 2
+    assert "not a terminal" in capsys.readouterr().err
