@@ -1,4 +1,4 @@
-"""``python -m benchmarks step_memory``: memory and time of a training step, by what saves memory.
+"""Memory and time of a training step, by what saves memory.
 
 Each case beside the plain step of the same network: arguments and intermediate results of the compiled
 program on one device, as XLA counts them, and the time of a step. XLA's CPU compiler may merge what

@@ -25,6 +25,9 @@ class Result:
     """Peer's median over ours: above 1 we are faster."""
     error: float
     """Largest difference of the results over the largest value; NaN where they cannot be equal."""
+    spread: float = np.nan
+    """Half the range of the middle half of both sides' timings, relative to their medians, added: how far
+    the ratio may be off."""
 
 
 def compare(
@@ -48,6 +51,7 @@ def compare(
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - start)
     medians = {name: 1e3 * float(np.median(t)) for name, t in times.items()}
+    spreads = {name: _spread(t) for name, t in times.items()}
     return [
         Result(
             case,
@@ -56,6 +60,7 @@ def compare(
             medians[peer],
             medians[peer] / medians["ours"],
             (error or {}).get(peer, np.nan),
+            round(spreads["ours"] + spreads[peer], 4),
         )
         for peer in peers
     ]
@@ -93,3 +98,9 @@ def torch_threads(torch, call: Callable[[], object], threads: int) -> Callable[[
             return call()
 
     return run
+
+
+def _spread(seconds):
+    """Half the range of the middle half, relative to the median."""
+    low, middle, high = np.percentile(seconds, (25, 50, 75))
+    return float((high - low) / 2 / middle)

@@ -7,7 +7,10 @@ import pytest
 import soundfile
 import yaml
 
-from benchmarks import experiments, figures, gpu, memory, round_trip
+import benchmarks.__main__ as command
+from benchmarks import experiments, figures, gpu, memory, record, round_trip
+from benchmarks.timing import Result
+from jaxsep.errors import UserError
 from jaxsep.parts import find, names
 from train.config import load_config
 
@@ -141,3 +144,35 @@ def test_the_benchmark_of_accelerators_is_rehearsed_at_small_sizes(tmp_path):
     for case in ("stft", "fastica", "auxiva", "bss_eval"):
         assert rows[case, ""]["agrees"] and rows[case, ""]["ms"] > 0
     assert rows["separate, sounds", ""]["times_real_time"] > 0
+
+
+def test_rows_say_what_they_were_measured_on_and_what_changed(tmp_path, monkeypatch, capsys):
+    def run(say, factor=1.0):
+        say("hello")
+        return [
+            Result("a", "peer", 1.0, 2.0 * factor, 2.0 * factor, float("nan"), 0.01),
+            Result("b$", "peer", 1, 3, 3, 0),
+        ]
+
+    for name, factor in (("old", 1.0), ("new", 1.5)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("benchmarks.stft.run", lambda say, factor=factor: run(say, factor))
+        command._run("stft", tmp_path / name)
+    rows = record.read_rows(tmp_path / "new")
+    assert {"date", "commit", "processor", "jax", "load", "spread", "command"} <= rows[0].keys()
+    assert rows[0]["error"] is None and rows[0]["spread"] == 0.01 and rows[1]["spread"] is None
+    changes = list(record.compared(record.read_rows(tmp_path / "old" / "stft.jsonl"), rows))
+    assert changes[0].endswith("2.00 -> 3.00 times (+50 %)") and changes[1].endswith("(within the spread)")
+    record.plot(rows, tmp_path / "rows.png")
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="no rows of benchmarks"):
+        record.read_rows(tmp_path / "nowhere")
+
+
+def test_the_benchmarks_are_listed_and_leave_the_record_alone(capsys):
+    assert command.main(["--list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == len(command.NAMES) + 1 and all(len(line.split()) > 3 for line in listed)
+    assert command.main(["nonesuch"]) == 2
+    options = command._parser().parse_args(["stft"])
+    assert not options.record and options.out == "benchmarks-out"
