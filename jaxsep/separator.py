@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 from jaxsep._checks import samples_last
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
-from jaxsep.errors import UserError
+from jaxsep.errors import AudioWarning, UserError
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.live import Live, LiveStream, why_not_live
@@ -279,8 +280,8 @@ class Separator:
             nonlocal carry, skip, left, heard
             heard = np.concatenate([heard, x], axis=1)[:, -segment:]
             carry = init_carry(len(self.sources), channels, overlap, x) if carry is None else carry
-            carry, out = self._step(self.variables, carry, x)
-            out = np.asarray(out)[..., skip:]
+            carry, out = self._within_memory(carry, x)
+            out = out[..., skip:]
             skip = max(0, skip - x.shape[1])
             out = out[..., :left]
             left -= out.shape[-1]
@@ -298,6 +299,27 @@ class Separator:
             queue.put(np.concatenate([rest, extend(ending, missing)], axis=1))
         while queue.size:
             yield run(queue.take(chunk))
+
+    def _within_memory(self, carry, x):
+        """Separate a chunk; by smaller batches of windows from where the device's memory ran out."""
+        hop = self.system.segment - self.system.overlap
+        out, start = [], 0
+        while start < x.shape[1]:
+            part = x[:, start : start + hop * self.windows]
+            try:
+                after, stems = self._step(self.variables, carry, part)
+                out.append(np.asarray(stems))
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or part.shape[1] <= hop:
+                    raise
+                self.windows = part.shape[1] // hop // 2
+                note = (
+                    f"{self.name}: the device is out of memory; going on with {self.windows} windows at once"
+                )
+                warnings.warn(note, AudioWarning, stacklevel=2)
+                continue
+            carry, start = after, start + part.shape[1]
+        return carry, np.concatenate(out, axis=-1)
 
     def _aligned(self, mixture, stems, count):
         """Yield ``count`` samples; the residual stem is what the others leave of the mixture."""

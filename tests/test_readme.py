@@ -20,7 +20,7 @@ def test_the_python_blocks_run():
     for block in blocks(README):
         exec(compile(block, "README.md", "exec"), names)
     assert names["stems"].shape == (4, 2, 16000)
-    for page in ("separate.md", "train.md", "parts.md", "library.md"):
+    for page in ("separate.md", "train.md", "parts.md", "library.md", "live.md"):
         assert blocks(DOCS[page])
         for block in blocks(DOCS[page]):
             exec(compile(block, page, "exec"), names)

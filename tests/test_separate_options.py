@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from jaxsep.audio import read_audio
+from jaxsep.audio.loudness import loudness
 from jaxsep.cli import _parser, main
 from jaxsep.codecs import STFT, Codec
 from jaxsep.commands.completion import script
@@ -331,3 +332,34 @@ def test_completion_knows_every_command_and_option():
 def test_describing_loads_no_jax():
     code = "import sys; from jaxsep.cli import main; main(['info', 'vocals']); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_file_is_brought_to_a_loudness_and_its_stems_back(separate, song, tmp_path, model):
+    """The model hears -20 LUFS, measured as BS.1770 says; what comes out is at the file's level."""
+    x = read_audio(song)
+    found = loudness([x[:, :7001], x[:, 7001:]], RATE)
+    assert found == pytest.approx(loudness([x], RATE), abs=1e-9)
+    assert loudness([0.1 * x], RATE) == pytest.approx(found - 20, abs=1e-3)
+    gain = np.float32(10 ** ((-20 - found) / 20))
+    expected = Separator.from_pretrained(model)(gain * x, RATE)
+    status, folder, *_ = separate(song, "--loudness", "-20")
+    assert status == 0
+    for name in STEMS:
+        np.testing.assert_allclose(stem(folder, name), expected[name] / gain, atol=1e-6)
+    assert separate("-", "--loudness", "-20", out="piped")[0] == 2
+    soundfile.write(tmp_path / "silence.wav", np.zeros((RATE, 1)), RATE)
+    assert separate(tmp_path / "silence.wav", "--loudness", "-20", out="silent")[0] == 0
+
+
+def test_loudness_is_gated_and_weighted_as_the_standard_says():
+    """Sines whose loudness BS.1770 and EBU Tech 3341 state: 997 Hz, two channels, a quiet part, silence."""
+    rate, time = 48000, np.arange(20 * 48000) / 48000
+    sine = np.sin(2 * np.pi * 1000 * time)
+    for level in (-23.0, -33.0):
+        stereo = np.stack([sine, sine]) * 10 ** (level / 20)
+        assert loudness([stereo], rate) == pytest.approx(level, abs=0.1)
+        slower = np.sin(2 * np.pi * 1000 * np.arange(160000) / 16000) * 10 ** (level / 20)
+        assert loudness([np.stack([slower, slower])], 16000) == pytest.approx(level, abs=0.1)
+    levels, sine = np.repeat([-36.0, -23.0, -36.0], [10 * rate, 60 * rate, 10 * rate]), np.tile(sine, 4)
+    assert loudness([np.stack([sine, sine]) * 10 ** (levels / 20)], rate) == pytest.approx(-23, abs=0.1)
+    assert loudness([np.zeros((1, rate))], rate) == loudness([np.ones((1, 100))], rate) == -np.inf

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsep.audio import Resampler
 from jaxsep.codecs import STFT, Codec
+from jaxsep.errors import AudioWarning
 from jaxsep.export import export_stream
 from jaxsep.inference import init_carry, separate_each, stream_step
 from jaxsep.metrics import si_sdr
@@ -174,3 +175,34 @@ def test_stream_resampling_equals_soxr_at_once(rng, before, after):
     assert y.shape[1] == round(30_011 * after / before)
     shared = min(y.shape[1], expected.shape[1])
     np.testing.assert_allclose(y[:, :shared], expected[:, :shared], atol=1e-5)
+
+
+def test_where_memory_runs_out_batches_of_windows_get_smaller_and_nothing_is_lost(
+    separator, rng, monkeypatch
+):
+    x = rng.standard_normal((1, 90000)).astype(np.float32)
+    expected = separator(x, 8000)
+    short = Separator(separator.system, separator.variables, windows=8)
+    step, sizes = short._step, []
+
+    def limited(variables, carry, chunk):
+        sizes.append(chunk.shape[1])
+        if chunk.shape[1] > 2 * 6400:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return step(variables, carry, chunk)
+
+    monkeypatch.setattr(short, "_step", limited)
+    with pytest.warns(
+        AudioWarning, match="model: the device is out of memory; going on with [42] windows"
+    ):
+        found = short(x, 8000)
+    assert max(sizes[2:]) == 2 * 6400 and short.windows == 2
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+    def failing(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(short, "_step", failing)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        short(x, 8000)

@@ -99,4 +99,10 @@ def add_windows(separate):
     group.add_argument(
         "--batch-size", type=whole(1, 4096), metavar="N", help="windows at once (default: by the device)"
     )
+    group.add_argument(
+        "--loudness",
+        type=number(float, -70, 0),
+        metavar="LUFS",
+        help="bring files to this loudness for the model, and stems back to the file's (default: as it is)",
+    )
     group.add_argument("-j", "--jobs", type=whole(1, 64), default=1, help="files at once (default: 1)")

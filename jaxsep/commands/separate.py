@@ -13,7 +13,10 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from jaxsep.audio import AudioReader, AudioWriter, check_format, show, write_together
+from jaxsep.audio.loudness import loudness as measured
 from jaxsep.audio.writing import ClipMode
 from jaxsep.commands.options import FILENAME
 from jaxsep.commands.places import Place, Places, check_template
@@ -163,6 +166,7 @@ def separate_file(
     clip_mode: ClipMode = "rescale",
     strict: bool = False,
     sanitize: bool = False,
+    loudness: float | None = None,
     targets: Mapping[str, Path] | None = None,
     note_origin: bool = True,
     progress=None,
@@ -176,6 +180,7 @@ def separate_file(
       format, subtype, bitrate, clip_mode: see :class:`jaxsep.audio.AudioWriter` and
         :func:`jaxsep.audio.write_together`.
       strict, sanitize: see :class:`jaxsep.audio.AudioReader`.
+      loudness: LUFS that the model hears the file at; its stems come back at the file's. As it is when None.
       targets: stem -> file, where it is another.
       note_origin: write ``source.json``, which says whose stems the folder holds.
       progress: called with samples done and in all (None where that is not known).
@@ -184,6 +189,7 @@ def separate_file(
       The file's length in seconds, and the gain that all stems were scaled by so that a format
       without headroom holds them (1 for 32-bit float).
     """
+    level = 1.0 if loudness is None else _level(path, loudness, sanitize)
     reader = AudioReader(path, strict=strict, sanitize=sanitize)
     rate, channels = reader.sample_rate, reader.channels
     check_format(format, rate, channels, subtype, bitrate)
@@ -197,10 +203,12 @@ def separate_file(
             target = (targets or {}).get(stem, folder / f"{stem}.{format}")
             make_folder(target.parent)
             writers[stem] = AudioWriter(target, rate, channels, format, reader.frames, subtype, bitrate)
-        for block in separator.stream(reader.blocks(), rate, channels, reader.frames):
+        blocks = reader.blocks() if level == 1 else (block * level for block in reader.blocks())
+        for block in separator.stream(blocks, rate, channels, reader.frames):
             samples += block.mixture.shape[1]
             for stem, writer in writers.items():
-                writer.write(_stem(block, stem, stems))
+                audio = _stem(block, stem, stems)
+                writer.write(audio if level == 1 else audio / level)
             if progress is not None:
                 progress(samples, reader.frames)
         gain = write_together(list(writers.values()), clip_mode)
@@ -216,6 +224,20 @@ def separate_file(
     return samples / rate, gain
 
 
+def _level(path, wanted, sanitize):
+    """What a file is multiplied by to be as loud as wanted; 1 where it is silent."""
+    if str(path) == "-" or Path(path).is_fifo():
+        raise UserError(
+            f"{show(path)}: a pipe is read once, and its loudness is known at its end", "loudness"
+        )
+    reader = AudioReader(path, sanitize=sanitize)
+    try:
+        found = measured(reader.blocks(), reader.sample_rate)
+    finally:
+        reader.close()
+    return np.float32(10 ** ((wanted - found) / 20)) if np.isfinite(found) else 1.0
+
+
 def _stem(block: Block, stem: str, stems):
     """A stem of the model, or what one or all of those that are written leave of the mixture."""
     if stem in block.stems:
@@ -225,7 +247,7 @@ def _stem(block: Block, stem: str, stems):
 
 
 def _writing(options):
-    names = ("format", "subtype", "bitrate", "clip_mode", "strict", "sanitize")
+    names = ("format", "subtype", "bitrate", "clip_mode", "strict", "sanitize", "loudness")
     return {name: getattr(options, name) for name in names}
 
 
