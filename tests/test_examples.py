@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -40,6 +41,19 @@ def test_a_network_learns_on_arrays(run, tmp_path):
 def test_a_room_is_separated_blindly(run):
     names, _ = run("blind_room.py")
     assert (names["scores"].sir > names["before"].sir + 5).all()
+
+
+def test_two_speakers_are_found_and_so_is_their_mixing(run):
+    names, _ = run("two_speakers.py")
+    assert (np.asarray(names["scores"].sir) > 20).all()
+    found, mixing = names["found"], names["mixing"]
+    np.testing.assert_allclose(found / found[0], mixing / mixing[0], rtol=0.05)
+
+
+@pytest.mark.slow
+def test_a_causal_system_goes_on_while_sound_comes(run):
+    names, said = run("live.py")
+    assert said.startswith("32 ms behind") and float(names["gain"].min()) > 5
 
 
 def test_every_example_is_here():

@@ -8,7 +8,7 @@ import soundfile
 import yaml
 
 import benchmarks.__main__ as command
-from benchmarks import experiments, figures, gpu, memory, record, round_trip
+from benchmarks import experiments, figures, gpu, memory, pages, record, round_trip
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
@@ -176,3 +176,10 @@ def test_the_benchmarks_are_listed_and_leave_the_record_alone(capsys):
     assert command.main(["nonesuch"]) == 2
     options = command._parser().parse_args(["stft"])
     assert not options.record and options.out == "benchmarks-out"
+
+
+def test_the_pages_of_the_systems_have_the_rows_of_the_record():
+    rows = json.loads(experiments._RESULTS.read_text())
+    folder = experiments._HERE.parent / "docs" / "systems"
+    for page in folder.glob("*.md"):
+        assert pages.filled(page.read_text(), rows) == page.read_text(), "run python -m benchmarks.pages"

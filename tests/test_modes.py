@@ -106,7 +106,14 @@ CALLS = {
 WHOLE = {"power_to_db", "amplitude_to_db"}
 #: Whose FFTs, over automatic axes inside jit, XLA computes on every device for the whole batch.
 GATHERED = {"time_stretch", "pitch_shift", "in_room", "play_back"}
-NOT_OF_WAVEFORMS = {"get_window", "num_frames", "mel_filters", "projection_back", "diagnose"}
+NOT_OF_WAVEFORMS = {
+    "free_field_mixing",
+    "get_window",
+    "num_frames",
+    "mel_filters",
+    "projection_back",
+    "diagnose",
+}
 
 
 def test_every_public_function_is_here():

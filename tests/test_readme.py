@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+DOCS = {
+    path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in (ROOT / "docs").rglob("*.md")
+}
 
 
 def blocks(text):
@@ -31,9 +33,9 @@ def test_the_readme_is_short():
     assert README.count("\n") <= 120
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(DOCS)])
+@pytest.mark.parametrize("page", ["/README.md", *sorted(DOCS)])
 def test_links_lead_somewhere(page):
-    text, folder = (README, ROOT) if page == "README.md" else (DOCS[page], ROOT / "docs")
+    text, folder = (README, ROOT) if page not in DOCS else (DOCS[page], (ROOT / "docs" / page).parent)
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or (folder / target).exists(), target
 

@@ -192,9 +192,7 @@ def test_where_memory_runs_out_batches_of_windows_get_smaller_and_nothing_is_los
         return step(variables, carry, chunk)
 
     monkeypatch.setattr(short, "_step", limited)
-    with pytest.warns(
-        AudioWarning, match="model: the device is out of memory; going on with [42] windows"
-    ):
+    with pytest.warns(AudioWarning, match="model: the device is out of memory; going on with [42] windows"):
         found = short(x, 8000)
     assert max(sizes[2:]) == 2 * 6400 and short.windows == 2
     for name in expected:

@@ -9,5 +9,6 @@ from jaxsep.bss.fobi import fobi as fobi
 from jaxsep.bss.ilrma import ilrma as ilrma
 from jaxsep.bss.ilrma import ilrma_spectra as ilrma_spectra
 from jaxsep.bss.infomax import infomax as infomax
+from jaxsep.bss.mixing import free_field_mixing as free_field_mixing
 from jaxsep.bss.result import ICAResult as ICAResult
 from jaxsep.bss.result import projection_back as projection_back

@@ -1,0 +1,61 @@
+"""``python -m benchmarks.pages``: put the rows of experiments into the pages of docs/systems/.
+
+Between ``<!-- rows: NAME ... -->`` and ``<!-- end -->`` of a page stands the table of those experiments, from
+benchmarks/results/experiments.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+_MARKED = re.compile(r"(<!-- rows: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Write the pages whose tables are out of date; return the exit status."""
+    rows = json.loads((_ROOT / "benchmarks" / "results" / "experiments.json").read_text())
+    for path in sorted((_ROOT / "docs" / "systems").glob("*.md")):
+        text = filled(path.read_text(), rows)
+        if text != path.read_text():
+            path.write_text(text)
+            print(path)
+    return 0
+
+
+def filled(text: str, rows: dict[str, dict]) -> str:
+    """A page with its tables as the rows say."""
+
+    def table(match):
+        chosen = {name: rows[name] for name in match[2].split() if name in rows}
+        return f"{match[1]}\n{_table(chosen)}\n{match[4]}"
+
+    return _MARKED.sub(table, text)
+
+
+def _table(rows):
+    """Improvement of SI-SDR, SIR, the oracle's improvement, steps, by experiment; sources side by side."""
+    lines = ["| experiment | config | sources | SI-SDR improvement, dB | SIR, dB | oracle mask, dB | steps |"]
+    lines.append("|---" * 7 + "|")
+    for name, row in rows.items():
+        config = f"[{row['config']}](../../configs/{row['config']})"
+        cells = [f"{row['title']} (`{name}`)", config, ", ".join(row["scores"])]
+        cells += [
+            _each(row["scores"], "si_sdri"),
+            _each(row["scores"], "sir"),
+            _each(row["oracle"], "si_sdri"),
+        ]
+        lines.append("| " + " | ".join([*cells, str(row["steps"])]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _each(scores, figure):
+    values = [row[figure] for row in scores.values()]
+    return ", ".join("-" if value is None else f"{value:.1f}" for value in values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
