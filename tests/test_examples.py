@@ -1,5 +1,6 @@
 """The examples run, and do what they say."""
 
+import json
 import re
 import runpy
 import sys
@@ -59,3 +60,19 @@ def test_a_causal_system_goes_on_while_sound_comes(run):
 def test_every_example_is_here():
     tested = set(re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text())) | {"own_parts.py"}
     assert tested == {p.name for p in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_holds_what_it_showed():
+    cells = json.loads((EXAMPLES / "tour.ipynb").read_text())["cells"]
+    names: dict = {"__name__": "__main__"}
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert any(
+        "<audio" in "".join(out.get("data", {}).get("text/html", "")) for c in code for out in c["outputs"]
+    )
+    for cell in code:
+        exec(compile("".join(cell["source"]), "tour.ipynb", "exec"), names)
+    assert (np.asarray(names["scores"].sir) > 10).all()
+    gain = np.asarray(names["jaxsep"].si_sdr(names["reference"], names["learnt"]) - names["before"])
+    assert (gain > 3).all()
