@@ -57,10 +57,9 @@ def main(arguments: list[str]) -> int:
     folder = RECORD if options.record else Path(options.out)
     before = read_rows(options.compare) if options.compare else []
     folder.mkdir(parents=True, exist_ok=True)
-    failed = False
-    for name in options.names or NAMES:
-        failed |= _apart(name, folder) != 0
-    rows = [row for name in options.names or NAMES for row in read_rows(folder / f"{name}.jsonl")]
+    done = [name for name in options.names or NAMES if _apart(name, folder) == 0]
+    failed = len(done) < len(options.names or NAMES)
+    rows = [row for name in done for row in read_rows(folder / f"{name}.jsonl")]
     for line in compared(before, rows):
         print(line)
     if options.plot:

@@ -51,7 +51,7 @@ def compare(
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - start)
     medians = {name: 1e3 * float(np.median(t)) for name, t in times.items()}
-    spreads = {name: _spread(t) for name, t in times.items()}
+    spreads = {name: spread_of(t) for name, t in times.items()}
     return [
         Result(
             case,
@@ -100,7 +100,7 @@ def torch_threads(torch, call: Callable[[], object], threads: int) -> Callable[[
     return run
 
 
-def _spread(seconds):
+def spread_of(seconds):
     """Half the range of the middle half, relative to the median."""
     low, middle, high = np.percentile(seconds, (25, 50, 75))
     return float((high - low) / 2 / middle)

@@ -8,6 +8,7 @@ goes on; a step counts as whole once its checksums are there, and those are writ
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import threading
@@ -50,7 +51,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._root, options=options)
 
     def save(self, step: int, state, config: dict) -> None:
-        """Begin to write state and config of ``step``; whole once :meth:`wait` returns.
+        """Begin to write state and config of a new ``step``; whole once :meth:`wait` returns.
 
         The state is copied before this returns, and may be donated then.
 
@@ -60,10 +61,12 @@ class Checkpoints:
         self.wait()
         args, self._step = self._ocp.args, step
         with self._told_apart():
-            if step in self._manager.all_steps():  # a damaged one that is being replaced
-                self._manager.delete(step)
-                self._sum_file(step).unlink(missing_ok=True)
-            described = args.JsonSave({**config, _SHAPES: _shapes(state)})
+            if step in self._manager.all_steps():
+                if self._sum_file(step).exists():
+                    raise ValueError("there is a whole one of this step")
+                self._manager.delete(step)  # of a save that was cut short
+            # Orbax writes it later, and the caller's notes go on.
+            described = args.JsonSave(copy.deepcopy({**config, _SHAPES: _shapes(state)}))
             items = args.Composite(state=args.StandardSave(state), config=described)
             self._manager.save(step, args=items, force=True)
         self._closing = threading.Thread(target=self._close_step, args=(step,))

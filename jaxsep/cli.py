@@ -137,7 +137,7 @@ def _add_separate(commands):
 def _add_live(commands):
     live = _command(commands, "live", "separate raw samples while they come, from a pipe to a pipe", _live)
     live.add_argument(
-        "-m", "--model", default="sounds_live", help="a causal model's name or folder (default: sounds_live)"
+        "-m", "--model", default="speech_live", help="a causal model's name or folder (default: speech_live)"
     )
     _add_plugin(live)
     stems = live.add_mutually_exclusive_group(required=True)

@@ -11,7 +11,6 @@ stems lag behind the input by the length of the transform alone::
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ import numpy as np
 
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import STFT
+from jaxsep.networks.network import goes_on
 from jaxsep.spectral import get_window, overlap_add
 from jaxsep.system import System, SystemConfig
 
@@ -62,7 +62,7 @@ def why_not_live(config: SystemConfig) -> str:
             f"codec.normalizer.name={codec.normalizer.name!r}: its statistics are of a whole; 'none' is live"
         )
     built = config.network.build(sources=len(config.sources), channels=config.channels, bins=codec.num_bins)
-    if not hasattr(built, "advance"):
+    if not goes_on(built):
         return f"network.name={config.network.name!r}: has no start and advance to go on by"
     return ""
 
@@ -84,7 +84,6 @@ class Live:
         self.system, self.variables = system, variables
         transform = system.config.codec.transform
         self.n_fft, self.hop = transform.n_fft, transform.hop_length
-        self._step = jax.jit(partial(live_step, system))
 
     @property
     def lead(self) -> int:
@@ -107,7 +106,7 @@ class Live:
 
     def step(self, carry: LiveCarry, chunk, keep=None) -> tuple[LiveCarry, jax.Array]:
         """Separate the next ``(channels, n * hop)`` samples; see :func:`live_step`."""
-        return self._step(self.variables, carry, chunk, keep)
+        return _compiled_step(self.system, self.variables, carry, chunk, keep)
 
 
 def live_start(system: System, first: jax.Array) -> LiveCarry:
@@ -180,6 +179,10 @@ def live_step(
     done = weight[:samples]
     stems = tail[..., :samples] / jnp.where(done > jnp.finfo(done.dtype).tiny, done, 1.0)
     return LiveCarry(heard[:, samples:], network, tail[..., samples:], weight[samples:]), stems
+
+
+#: One program of a system and a number of frames, however many streams there are.
+_compiled_step = jax.jit(live_step, static_argnums=0)
 
 
 class LiveStream:

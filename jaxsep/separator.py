@@ -82,6 +82,8 @@ class Separator:
         whole = wiener or shifts > 1 or why_not_live(system.config)
         self.live = None if whole else Live(system, self.variables)
         """The step of a system that goes on frame by frame instead of by windows; None for others."""
+        self.live_frames = 64
+        """Most frames that such a system takes at once: more are faster, one is soonest."""
 
     def __reduce__(self):
         """Pickled and copied as its config and variables, without its compiled program."""
@@ -265,7 +267,7 @@ class Separator:
             yield from (stems.mean(axis=1, keepdims=True) for stems in both)
             return
         if self.live is not None:
-            going = LiveStream(self.live, channels, 1 if self.windows == 1 else 16 * self.windows)
+            going = LiveStream(self.live, channels, self.live_frames)
             yield from map(going.push, blocks)
             yield going.finish()
             return
@@ -312,7 +314,7 @@ class Separator:
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or part.shape[1] <= hop:
                     raise
-                self.windows = part.shape[1] // hop // 2
+                self.windows = min(self.windows, part.shape[1] // hop // 2)  # another thread's may be less
                 note = (
                     f"{self.name}: the device is out of memory; going on with {self.windows} windows at once"
                 )
@@ -344,6 +346,9 @@ def _rebuilt(config, *arguments):
 def _rewindowed(system, segment, overlap):
     """The same system with other windows."""
     config = system.config
+    if not why_not_live(config):
+        option = "segment" if segment is not None else "overlap"
+        raise UserError(f"{option}: this model goes on frame by frame, and has no windows", option)
     seconds = config.segment_seconds if segment is None else segment
     if segment is not None and config.network.window:
         raise UserError(f"segment={segment}: this model takes windows of one length alone", "segment")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from jaxsep.augment import in_room, play_back
 from jaxsep.errors import UserError
-from train.config import DataConfig
+from jaxsep.system import SystemConfig
+from train.config import DataConfig, TrainConfig
 from train.data.bank import build_bank
 from train.data.batches import batches
 from train.data.generators import sirens
@@ -28,6 +29,7 @@ from train.data.recipes import (
     find_tracks,
 )
 from train.data.silence import frame_length, shorten_pauses, silent_frames, sounding_starts
+from train.tools.render import render
 
 RATE = 4000
 CLASSES = ("hum", "click", "other")
@@ -82,6 +84,15 @@ def bank(config, part="train", sources=CLASSES):
 
 def examples(config, seed=0, count=40, length=2000, sources=CLASSES):
     return config.recipe.examples(config, bank(config, sources=sources), sources, seed, length, count)
+
+
+def test_mixtures_are_rendered_with_what_is_in_them(config, tmp_path):
+    system = SystemConfig(sources=CLASSES, residual="other", sample_rate=RATE)
+    render(TrainConfig(system=system, data=config), 3, tmp_path, "valid")
+    with open(tmp_path / "examples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["source"] for row in rows} == set(CLASSES) and float(rows[0]["pan"]) == 0
+    assert len(list((tmp_path / "mixtures").glob("*.wav"))) == 3
 
 
 def test_the_split_is_by_recording_whatever_the_files(config):

@@ -7,6 +7,7 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from jaxsep.networks import (
     RNNMask,
     UNet,
 )
+from jaxsep.networks.network import LinenNetwork
+from jaxsep.parts import register
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
 
@@ -35,6 +38,20 @@ CODEC = Codec(STFT(n_fft=128, hop_length=32), scale=Log(), level="none")
 LSTM = LSTMMask(layers=2, width=8, input_norm=True)
 OPEN = OpenUnmix(layers=2, width=8, bidirectional=False)
 PLAIN = dataclasses.replace(CODEC, scale=type(Codec().scale)())
+
+
+@register("network", "forgetful")
+@dataclasses.dataclass(frozen=True)
+class Forgetful(LinenNetwork):
+    """Causal, with a memory that it cannot hand on."""
+
+    causal = True
+    activation = "sigmoid"
+
+    def module(self, num_sources, num_bins):
+        return nn.Dense(num_bins)
+
+
 SYSTEMS = {
     "lstm_mask": (LSTM, CODEC),
     "gru_mask": (GRUMask(layers=2, width=8), CODEC),
@@ -120,6 +137,8 @@ def test_systems_that_need_what_comes_later_say_why():
         (UNet(levels=2, filters=4), CODEC, "network.name='unet'.*later frames"),
         (LSTM, dataclasses.replace(CODEC, level="peak"), "codec.level='peak'"),
         (LSTM, dataclasses.replace(CODEC, normalizer=MinMax()), "codec.normalizer.name='min_max'"),
+        (Forgetful(), CODEC, "network.name='forgetful': has no start and advance"),
+        (PerSource(Forgetful()), CODEC, "network.name='per_source': has no start and advance"),
     ):
         times = dict(segment_seconds=0.1, overlap_seconds=0.015)
         system = System(SystemConfig(codec=codec, network=network, **times))

@@ -77,6 +77,11 @@ def test_a_transform_of_a_length_known_at_run_time(rng, size):
     np.testing.assert_allclose(found, np.fft.rfft(x, size)[:, :451], atol=2e-4)
 
 
+def test_a_transform_that_is_too_long_is_refused():
+    with pytest.raises(ValueError, match="at most 2"):
+        jax.eval_shape(lambda x: chirp_dft(x, 1, 10), jax.ShapeDtypeStruct(((1 << 19) + 1,), np.float32))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [False, True])
 def test_a_run_of_mixtures_made_on_the_device_learns_as_the_hosts(config, tmp_path, fsdp):  # noqa: F811

@@ -94,7 +94,8 @@ def test_a_run_is_followed_in_weights_and_biases(config, monkeypatch, capsys):  
     """By a module of its name that notes what it is told."""
     begun, logged = [], []
     run = SimpleNamespace(
-        log=lambda values, step: logged.append((step, values)), finish=lambda: logged.append("finish")
+        log=lambda values, step: logged.append((step, values)),
+        finish=lambda exit_code: logged.append(("finish", exit_code)),
     )
     fake = SimpleNamespace(
         init=lambda **options: begun.append(options) or run,
@@ -107,8 +108,8 @@ def test_a_run_is_followed_in_weights_and_biases(config, monkeypatch, capsys):  
         assert train.run.run(dataclasses.replace(config, steps=steps, allow_changes=True)) == 0
     assert [b["project"] for b in begun] == ["voices"] * 2 and begun[0]["id"] == begun[1]["id"]
     assert begun[0]["config"]["batch_size"] == 4
-    assert logged.count("finish") == 2
-    rows = [row for row in logged if row != "finish"]
+    assert logged.count(("finish", 0)) == 2
+    rows = [row for row in logged if row[0] != "finish"]
     assert {step for step, _ in rows} == {2, 3, 4} and any("loss" in values for _, values in rows)
     sounds = [values for _, values in rows if any(key.endswith("/sound") for key in values)]
     assert len(sounds) == 2 * 3 and any("valid/score" in values for _, values in rows)

@@ -362,4 +362,5 @@ def test_loudness_is_gated_and_weighted_as_the_standard_says():
         assert loudness([np.stack([slower, slower])], 16000) == pytest.approx(level, abs=0.1)
     levels, sine = np.repeat([-36.0, -23.0, -36.0], [10 * rate, 60 * rate, 10 * rate]), np.tile(sine, 4)
     assert loudness([np.stack([sine, sine]) * 10 ** (levels / 20)], rate) == pytest.approx(-23, abs=0.1)
+    assert np.isfinite(loudness([np.sin(np.arange(8000.0))[None]], 2000))  # the shelf is beyond what there is
     assert loudness([np.zeros((1, rate))], rate) == loudness([np.ones((1, 100))], rate) == -np.inf

@@ -325,6 +325,19 @@ def test_what_is_saved_is_the_state_as_it_was_though_the_next_step_takes_its_pla
     assert saved.damage(1) == saved.damage(2) == []
 
 
+def test_notes_are_saved_as_they_were_and_a_whole_step_is_never_written_over(tmp_path):
+    checkpoints, notes = Checkpoints(tmp_path), {"validated": 1}
+    for step in range(1, 6):
+        notes["validated"] = step
+        checkpoints.save(step, {"x": jax.numpy.zeros(3)}, {"notes": notes})
+        notes["validated"] = -1
+    checkpoints.wait()
+    assert [checkpoints.config(step)["notes"]["validated"] for step in checkpoints.steps()] == [4, 5]
+    with pytest.raises(UserError, match="there is a whole one"):
+        checkpoints.save(5, {"x": jax.numpy.ones(3)}, {})
+    assert checkpoints.steps() == [4, 5] and checkpoints.damage(5) == []
+
+
 def test_a_step_that_was_never_finished_does_not_push_out_whole_ones(tmp_path):
     checkpoints, state = Checkpoints(tmp_path), {"x": jax.numpy.zeros(3)}
     for number in range(1, 6):

@@ -22,7 +22,7 @@ class Board(Protocol):
     def sound(self, step: int, name: str, audio: np.ndarray, sample_rate: int) -> None:
         """Show ``(channels, samples)`` float32 audio within -1 and 1, and its spectrogram."""
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """Write what is left."""
 
 
@@ -42,7 +42,7 @@ class TensorBoard:
         self._writer.add_audio(name, audio.T, step, sample_rate)
         self._writer.add_image(name, spectrogram(audio.mean(axis=0)), step, dataformats="HW")
 
-    def close(self):
+    def close(self, failed):
         self._writer.close()
 
 
@@ -58,9 +58,8 @@ class WeightsAndBiases:
         key = out / "wandb.id"
         identity = key.read_text().strip() if key.exists() else secrets.token_hex(4)
         key.write_text(identity + "\n")
-        self._run = wandb.init(
-            project=project, name=name, id=identity, resume="allow", dir=str(out), config=config
-        )
+        again = dict(id=identity, resume="allow", reinit="create_new")  # beside others of this process
+        self._run = wandb.init(project=project, name=name, dir=str(out), config=config, **again)
 
     def scalars(self, step, values):
         self._run.log(values, step=step)
@@ -70,8 +69,8 @@ class WeightsAndBiases:
         sound = self._wandb.Audio(audio.T, sample_rate=sample_rate)
         self._run.log({f"{name}/sound": sound, f"{name}/spectrogram": picture}, step=step)
 
-    def close(self):
-        self._run.finish()
+    def close(self, failed):
+        self._run.finish(exit_code=int(failed))
 
 
 def boards(out: Path, step: int, wandb: str, config: dict[str, Any]) -> list[Board]:

@@ -41,11 +41,11 @@ class Log:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         if self._progress:
             self._progress.stop()
         for board in self._boards:
-            board.close()
+            board.close(kind is not None)
 
     def say(self, text: str) -> None:
         """Print a line; on the first host alone."""

@@ -42,6 +42,8 @@ class Program:
         #: What every device is given whole beside the state: the teacher's variables, the recordings.
         self._given: Any = {"teacher": variables, "audio": placed.arrays if placed else ()}
         render = placed.render if placed else None
+        if self.count > 1 and config.fsdp:
+            raise UserError("fsdp=True: several runs at once are trained on one device; set it to False")
         if self.count > 1:
             self.rates = jnp.array([c.optimizer.learning_rate for c in configs], jnp.float32)
             step = partial(stacked_step, config, teacher)
@@ -56,6 +58,7 @@ class Program:
         whole, parts = PartitionSpec(), PartitionSpec("batch")
         self._mesh, self._spreads = mesh, config.fsdp
         self._whole, self._parts = NamedSharding(mesh, whole), NamedSharding(mesh, parts)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=self._whole)
         self._given = jax.device_put(self._given, self._whole)
         step = partial(plain_step, config, teacher, render)
         if config.fsdp:
@@ -77,7 +80,7 @@ class Program:
         """The same arrays, whole on every device."""
         if self.count > 1 or not self._spreads:
             return tree
-        return jax.jit(lambda tree: tree, out_shardings=self._whole)(tree)
+        return self._gather(tree)
 
     def put(self, each: list[dict], stop: bool = False):
         """The runs' batches, stacked; or a part of the only one a device, and whether this host stops."""
@@ -122,9 +125,10 @@ def plain_step(config: TrainConfig, teacher: System | None, render, state, batch
     """The step of one run; ``given`` are the teacher's variables and the recordings to ``render`` from."""
     options = config.step_options() | _taught(config, teacher, given) | {"axis_name": axis_name}
     batch = _rendered(render, batch, given)
+    stop = batch.pop("stop", None)
     state, metrics = train_step(state, batch, optimizer=config.optimizer(config.steps), **options)
-    if "stop" in batch:  # all hosts hear of a signal to one, in the same step
-        metrics["stop"] = jax.lax.psum(jnp.sum(batch["stop"]), axis_name)
+    if stop is not None:  # all hosts hear of a signal to one, in the same step
+        metrics["stop"] = jax.lax.psum(jnp.sum(stop), axis_name)
     return state, metrics
 
 
@@ -184,7 +188,7 @@ def _taught(config, teacher, given):
 def _rendered(render, batch, given):
     """A batch with its sources, made of what was drawn where they are not there."""
     if render is None:
-        return batch
+        return dict(batch)
     sources = jax.vmap(partial(render, given["audio"]))(batch["drawn"])
     return {"sources": sources, **{name: batch[name] for name in batch if name != "drawn"}}
 

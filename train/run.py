@@ -92,8 +92,9 @@ def train(runs: Runs, stop: Stop) -> int:
 
     try:
         # A signal may have cut the validation of the last step short; it comes before the next step.
-        if first and first != runs.validated and validate():
-            save()
+        # Its step is saved already; what it found is with the next save, or found again.
+        if first and first != runs.validated:
+            validate()
         if stop and not hosts.several():
             return 128 + stop.signal
         for number, batch in enumerate(clock.waiting(runs.batches(first)), first + 1):

@@ -14,6 +14,7 @@ from jaxsep.errors import UserError
 from jaxsep.evaluation import mute_inaudible
 from jaxsep.evaluation.lengths import pad
 from jaxsep.inference import separate_each
+from jaxsep.live import Live, LiveStream, why_not_live
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
 from train.data.recipes import Recordings
@@ -69,14 +70,18 @@ def validate(
     rows: list[np.ndarray] = []
     kept: dict[str, dict[str, np.ndarray]] = {}
     tracks, again = tee(recordings.track(i) for i in own)
-    separated = separate_each(
-        partial(_separate, system, mesh, variables),
-        (sources.sum(axis=0) for sources in tracks),
-        num_sources=len(system.config.sources),
-        segment=system.segment,
-        overlap=system.overlap,
-        windows=mesh.size * (4 if jax.default_backend() == "cpu" else 32),
-    )
+    mixtures = (sources.sum(axis=0) for sources in tracks)
+    if why_not_live(system.config):
+        separated = separate_each(
+            partial(_separate, system, mesh, variables),
+            mixtures,
+            num_sources=len(system.config.sources),
+            segment=system.segment,
+            overlap=system.overlap,
+            windows=mesh.size * (4 if jax.default_backend() == "cpu" else 32),
+        )
+    else:  # as it is used: frame by frame, on one device
+        separated = map(partial(_going_on, Live(system, jax.tree.map(_here, variables))), mixtures)
     for i, sources, stems in zip(own, again, separated, strict=True):
         if stop and shares == 1:
             return None
@@ -89,6 +94,12 @@ def validate(
     mean = np.nan_to_num(weighted_mean(_of_all(rows, len(lengths), len(system.config.sources)).T, lengths))
     names = dict(zip(system.config.sources, (round(float(v), 3) for v in mean), strict=True))
     return Validation(float(mean.mean()), names, kept)
+
+
+def _going_on(live, mixture):
+    """The stems of a whole recording."""
+    stream = LiveStream(live, len(mixture))
+    return np.concatenate([stream.push(mixture), stream.finish()], axis=-1)
 
 
 def _here(leaf):

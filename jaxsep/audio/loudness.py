@@ -63,4 +63,5 @@ def _weighting(sample_rate):
     first = section(1681.974450955533, 0.7071752369554196, shelf, shelf**0.4996667741545416, 1.0)
     second = section(38.13547087602444, 0.5003270373238773, 1.0, 0.0, 0.0)
     second[:3] = [1.0, -2.0, 1.0]
-    return np.array([first, second])
+    # Below this rate the shelf lies beyond what can be heard of the file.
+    return np.array([first, second] if sample_rate > 8000 / 2 else [second])

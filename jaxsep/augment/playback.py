@@ -89,6 +89,9 @@ def chirp_dft(x: jax.Array, size: Any, bins: int) -> jax.Array:
       size: int32, may be traced; at most 2^19.
       bins: how many to return.
 
+    Raises:
+      ValueError: more than 2^19 samples or bins.
+
     Returns:
       ``(..., bins)`` complex64, as ``numpy.fft.fft(x, size)``, those beyond ``size`` repeated.
 
@@ -102,6 +105,8 @@ def chirp_dft(x: jax.Array, size: Any, bins: int) -> jax.Array:
       True
     """
     samples = x.shape[-1]
+    if max(samples, bins) > 1 << 19:
+        raise ValueError(f"x.shape={x.shape}, bins={bins}: expected at most 2^19=524288 samples and bins")
     width = 1 << (samples + bins - 2).bit_length()
 
     def turned(n):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxsep.compilation import keep_compiled
 from jaxsep.errors import UserError
 from jaxsep.live import LiveStream, why_not_live
 from jaxsep.separator import Separator
@@ -19,16 +20,20 @@ ENCODINGS = {"s16": ("<i2", 2**15), "s32": ("<i4", 2**31), "f32": ("<f4", 1.0)}
 
 def live(options) -> int:
     """Separate until the input ends."""
-    separator = Separator.from_pretrained(options.model, windows=1)  # a hop at a time
+    keep_compiled()
+    separator = Separator.from_pretrained(options.model)
+    separator.live_frames = 1
     if separator.live is None:
         reason = why_not_live(separator.system.config)
         raise UserError(
-            f"--model {options.model}: cannot go on while sound comes ({reason}); take sounds_live, or "
+            f"--model {options.model}: cannot go on while sound comes ({reason}); take speech_live, or "
             "'jaxsep separate' for files"
         )
     chosen = _chosen(options, separator.sources)
     if sys.stdout.isatty():
         raise UserError("standard output: expected a pipe or a file for raw samples, not a terminal")
+    if sys.stdin.isatty():
+        raise UserError("standard input: expected raw samples from a pipe or a file, not a terminal")
     rate, step = options.rate or separator.sample_rate, separator.live
     _warm(step, options.channels, separator.system.config.channels)
     if not options.quiet:

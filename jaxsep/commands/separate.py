@@ -228,7 +228,7 @@ def _level(path, wanted, sanitize):
     """What a file is multiplied by to be as loud as wanted; 1 where it is silent."""
     if str(path) == "-" or Path(path).is_fifo():
         raise UserError(
-            f"{show(path)}: a pipe is read once, and its loudness is known at its end", "loudness"
+            f"{show(path)}: a pipe is read once; write it to a file to measure its loudness", "loudness"
         )
     reader = AudioReader(path, sanitize=sanitize)
     try:

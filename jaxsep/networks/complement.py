@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import HoldsNetwork
+from jaxsep.networks.network import HoldsNetwork, goes_on
 from jaxsep.networks.spleeter import SpleeterUNet
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
@@ -77,6 +77,11 @@ class BuiltComplement:
         own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
         mask, statistics = self.one.apply(own, features, **call)
         return self._both(mask), {self._name: statistics}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the network can go on frame by frame."""
+        return goes_on(self.one)
 
     def start(self, batch: int) -> Any:
         """Return the carry of the network."""

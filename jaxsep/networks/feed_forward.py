@@ -69,6 +69,10 @@ class FeedForwardModule(nn.Module):
         y = y.reshape(batch, frames, self.num_sources, self.num_bins)
         return jnp.transpose(y, (0, 2, 3, 1))
 
+    def start(self, batch: int) -> tuple:
+        """No frame remembers another; of use without context alone."""
+        return ()
+
 
 class PReLU(nn.Module):
     """Leaky ReLU whose slope below zero is learned, one a unit.

@@ -51,13 +51,22 @@ class BuiltNetwork(Protocol):
 
 
 class Advancing(Protocol):
-    """What a causal network gives beside, to go on frame by frame (:mod:`jaxsep.live`)."""
+    """What a causal network gives beside, to go on frame by frame (:mod:`jaxsep.live`).
+
+    Of a Linen module these two follow from its own ``start``, and from ``__call__`` with ``carry=``, which
+    then returns the new carry beside the outputs; one that needs no memory starts with an empty tuple.
+    """
 
     def start(self, batch: int) -> Any:
         """Return the carry before the first frame."""
 
     def advance(self, variables: dict, carry: Any, features: jax.Array) -> tuple[jax.Array, Any]:
         """Run the next frames, at least one; return outputs as ``apply`` would, and the carry behind them."""
+
+
+def goes_on(built: Any) -> bool:
+    """Whether a built network can go on frame by frame."""
+    return getattr(built, "goes_on", hasattr(built, "start") and hasattr(built, "advance"))
 
 
 class NetworkFacts:
@@ -177,13 +186,18 @@ class LinenBuilt:
             outputs = self.module.apply(variables, features, **call)
         return self._by_source(outputs), statistics
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether :meth:`start` and :meth:`advance` are there to be called."""
+        return hasattr(self.module, "start")
+
     def start(self, batch: int) -> Any:
         """Return the carry before the first frame; empty where no frame depends on another."""
-        return getattr(self.module, "start", lambda batch: ())(batch)
+        return self.module.start(batch)
 
     def advance(self, variables, carry, features):
         """Run the next frames."""
-        if not hasattr(self.module, "start"):
+        if carry == ():
             return self.apply(variables, features)[0], ()
         outputs, carry = self.module.apply(variables, features, carry=carry)
         return self._by_source(outputs), carry

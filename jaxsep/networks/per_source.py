@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep.networks.lstm import LSTMMask
-from jaxsep.networks.network import HoldsNetwork
+from jaxsep.networks.network import HoldsNetwork, goes_on
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
@@ -84,6 +84,11 @@ class BuiltPerSource:
             statistics.append(changed)
         joined = jnp.concatenate(outputs, axis=1)
         return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined, self._named(statistics)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the network can go on frame by frame."""
+        return goes_on(self.one)
 
     def start(self, batch: int) -> tuple:
         """Return the carries of the networks."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import HoldsNetwork
+from jaxsep.networks.network import HoldsNetwork, goes_on
 from jaxsep.networks.openunmix import OpenUnmix
 from jaxsep.networks.per_source import PerSource
 from jaxsep.nn.layers import OutputRange
@@ -74,6 +74,11 @@ class BuiltRemainder:
         """Run the network."""
         found, statistics = self.inner.apply(variables, features, **call)
         return self._with_rest(found, features), statistics
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the network can go on frame by frame."""
+        return goes_on(self.inner)
 
     def start(self, batch: int) -> Any:
         """Return the carry of the network."""

@@ -58,7 +58,7 @@ def place_excerpts(examples: Excerpts, budget: int) -> Placed | None:
     What is cut on the host is then all that there is to send.
     """
     bank = examples.bank
-    if bank.audio.nbytes > budget:
+    if bank.audio.nbytes > budget or len(bank.audio) > np.iinfo(np.int32).max:
         return None
     begins, lengths = bank.starts.astype(np.int32), bank.lengths.astype(np.int32)
 

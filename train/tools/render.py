@@ -30,7 +30,7 @@ from jaxsep.training import example_keys
 from train.config import TrainConfig, load_config, parse_with_overrides
 from train.data.recipes import open_part
 
-_COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equalizer", "room")
+_COLUMNS = ("example", "source", "clip", "start", "gain_db", "cutoff", "speed", "equalizer", "room", "pan")
 
 
 def main(arguments: list[str]) -> int:
