@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxsep._checks import samples_last
+from jaxsep._queue import Queue
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
 from jaxsep.errors import AudioWarning, UserError
@@ -202,7 +203,7 @@ class Separator:
             )
         down = Resampler(sample_rate, self.sample_rate, channels)
         ups = [Resampler(self.sample_rate, sample_rate, channels) for _ in self.sources]
-        mixture, stems = _Queue(channels), [_Queue(channels) for _ in self.sources]
+        mixture, stems = Queue(channels), [Queue(channels) for _ in self.sources]
         length = None if samples is None else round(samples * self.sample_rate / sample_rate)
         done = 0
 
@@ -233,7 +234,7 @@ class Separator:
         most = self.sample_rate // 2
         delays = [round(k * most / self.shifts) for k in range(self.shifts)]
         streams = [self._delayed(*each, channels, samples) for each in zip(copies, delays, strict=True)]
-        queues = [_Queue(channels, len(self.sources)) for _ in streams]
+        queues = [Queue(channels, len(self.sources)) for _ in streams]
         for pieces in zip_longest(*streams):
             for queue, piece in zip(queues, pieces, strict=True):
                 if piece is not None:
@@ -275,7 +276,7 @@ class Separator:
         hop = segment - overlap
         needed = self.windows if samples is None else -(-(samples + overlap) // hop)
         chunk = hop * max(1, min(self.windows, needed))
-        carry, queue, skip, left = None, _Queue(channels), overlap, 0
+        carry, queue, skip, left = None, Queue(channels), overlap, 0
         heard = np.zeros((channels, 0), np.float32)
 
         def run(x):
@@ -373,30 +374,3 @@ class Stems(dict):
 
     def __reduce__(self):
         return partial(Stems, sample_rate=self.sample_rate), (dict(self),)
-
-
-class _Queue:
-    """Samples that wait: blocks in, any number of samples out."""
-
-    def __init__(self, channels: int, *above: int):
-        self._blocks: list[np.ndarray] = []
-        self._empty = np.zeros((*above, channels, 0), np.float32)
-        self.size = 0
-
-    def put(self, block: np.ndarray) -> None:
-        if block.shape[-1]:
-            self._blocks.append(block)
-            self.size += block.shape[-1]
-
-    def take(self, count: int) -> np.ndarray:
-        count = min(count, self.size)
-        taken, left = [self._empty], count
-        while left:
-            block = self._blocks.pop(0)
-            if block.shape[-1] > left:
-                self._blocks.insert(0, block[..., left:])
-                block = block[..., :left]
-            taken.append(block)
-            left -= block.shape[-1]
-        self.size -= count
-        return np.concatenate(taken, axis=-1)

@@ -18,6 +18,7 @@ FLOORS = {
     "parts": 1,
     "_checks": 1,
     "_rows": 1,
+    "_queue": 1,
     "_sharding": 1,
     "examples": 1,
     "spectral": 1,
