@@ -195,7 +195,8 @@ def test_automatic_axes_that_do_not_divide_a_batch(x):
         parts = jax.device_put(many, NamedSharding(mesh, spec))
         for name in ("stft", "fastica"):
             assert_same(jax.jit(CALLS[name])(parts), CALLS[name](many))
-            assert_same(jax.jit(jax.vmap(CALLS[name]))(parts[:, None]), CALLS[name](many[:, None]))
+            each = jax.jit(jax.vmap(CALLS[name]))  # of another program than the plain one: other signs
+            assert_same(each(parts[:, None]), each(many[:, None]))
 
 
 @pytest.mark.slow
