@@ -1,5 +1,6 @@
 """Four simulated devices, quick compilation, a random generator, and the recordings where they are."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -24,6 +25,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import jax
 import numpy as np
 import pytest
+
+# Once a doctest has shown a list, which stays in ``builtins._``, tyro cannot be imported: it hashes all that
+# is there.
+with contextlib.suppress(ImportError):
+    import tyro  # noqa: F401
 
 #: Growth of a worker's resident memory, in bytes, after which what it compiled is forgotten.
 ENOUGH = 200e6
