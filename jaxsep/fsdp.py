@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -27,11 +28,8 @@ def spread_dimension(shape: tuple[int, ...], devices: int, least: int = LEAST) -
       >>> spread_dimension((513, 4000), 4), spread_dimension((4000,), 4), spread_dimension((333, 333), 4)
       (1, -1, -1)
     """
-    size = 1
-    for length in shape:
-        size *= length
     fitting = [d for d, length in enumerate(shape) if length % devices == 0]
-    if devices == 1 or size < least or not fitting:
+    if devices == 1 or math.prod(shape) < least or not fitting:
         return -1
     return max(fitting, key=lambda d: shape[d])
 

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import STFT
 from jaxsep.networks.network import goes_on
-from jaxsep.spectral import get_window, overlap_add
+from jaxsep.spectral import get_window, overlap_add, stft
 from jaxsep.system import System, SystemConfig
 
 
@@ -164,8 +165,8 @@ def live_step(
         raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {hop} samples")
     window = jnp.asarray(get_window(transform.window, n_fft), jnp.float32)
     heard = jnp.concatenate([carry.heard, chunk], axis=-1)
-    index = hop * np.arange(count)[:, None] + np.arange(n_fft)
-    values = jnp.swapaxes(jnp.fft.rfft(heard[:, index] * window), -1, -2)
+    options = dict(n_fft=n_fft, hop_length=hop, window=transform.window)
+    values = stft(heard, center=False, **options)
     values = values.reshape(channels // together, together, n_fft // 2 + 1, count)
     encoded = codec.encode_values(values, jnp.ones(len(values), jnp.float32))
     outputs, network = system.network.advance(variables, carry.network, encoded.features)
@@ -196,7 +197,7 @@ class LiveStream:
 
     def __init__(self, live: Live, channels: int, frames: int = 64):
         self._live, self._channels, self._most = live, channels, frames
-        self._waiting = np.zeros((channels, 0), np.float32)
+        self._waiting = Queue(channels)
         self._carry: LiveCarry | None = None
         self._frames = self._samples = self._given = 0
         self._skip = live.skip
@@ -204,7 +205,7 @@ class LiveStream:
     def push(self, block: np.ndarray) -> np.ndarray:
         """``(channels, samples)`` of the input -> ``(sources, channels, n)`` of the stems."""
         self._samples += block.shape[1]
-        self._waiting = np.concatenate([self._waiting, block], axis=1)
+        self._waiting.put(block)
         return self._run()
 
     def finish(self) -> np.ndarray:
@@ -216,21 +217,18 @@ class LiveStream:
         # As many frames as reach the last sample; those behind the whole's last do not count.
         needed = -(-(self._samples + live.skip) // live.hop)
         silence = live.lead + needed * live.hop - self._samples
-        self._waiting = np.concatenate(
-            [self._waiting, np.zeros((self._channels, silence), np.float32)], axis=1
-        )
+        self._waiting.put(np.zeros((self._channels, silence), np.float32))
         return self._run(whole)
 
     def _run(self, whole=None):
         live, out = self._live, [self._none()]
         if self._carry is None:
-            if self._waiting.shape[1] < live.lead:
+            if self._waiting.size < live.lead:
                 return out[0]
-            self._carry = live.start(self._waiting[:, : live.lead])
-            self._waiting = self._waiting[:, live.lead :]
-        while count := min(self._most, self._waiting.shape[1] // live.hop):
+            self._carry = live.start(self._waiting.take(live.lead))
+        while count := min(self._most, self._waiting.size // live.hop):
             count = count if count == self._most else 1 << (count.bit_length() - 1)  # few programs
-            chunk, self._waiting = np.split(self._waiting, [count * live.hop], axis=1)
+            chunk = self._waiting.take(count * live.hop)
             keep = np.ones(count, np.float32)
             if whole is not None:
                 keep[max(0, whole - self._frames) :] = 0

@@ -143,12 +143,13 @@ def spread_step(config: TrainConfig, teacher: System | None, render, mesh, state
     ema_decay, tuning = options.pop("ema_decay"), options["tuning"]
     states = replace(jax.tree.map(lambda _: whole, state), params=specs, opt_state=(), ema={})
 
+    dimensions = spread_dimensions(state.params, mesh.size)
+
     def gradient(state, batch, given):
-        dimensions = spread_dimensions(shapes, mesh.size)
         more = _taught(config, teacher, given) | {"axis_name": "batch", "spread": dimensions}
         return batch_gradient(state, _rendered(render, batch, given), **options, **more)
 
-    shapes, batch = jax.eval_shape(lambda: state.params), dict(batch)
+    batch = dict(batch)
     stop = batch.pop("stop", None)
     own = jax.shard_map(gradient, mesh=mesh, in_specs=(states, parts, whole), out_specs=(specs, whole, whole))
     found = own(replace(state, opt_state=(), ema={}), batch, given)

@@ -64,4 +64,4 @@ def _weighting(sample_rate):
     second = section(38.13547087602444, 0.5003270373238773, 1.0, 0.0, 0.0)
     second[:3] = [1.0, -2.0, 1.0]
     # Below this rate the shelf lies beyond what can be heard of the file.
-    return np.array([first, second] if sample_rate > 8000 / 2 else [second])
+    return np.array([first, second] if sample_rate > 4000 else [second])

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import HoldsNetwork, goes_on
+from jaxsep.networks.network import HoldsBuilt, HoldsNetwork
 from jaxsep.networks.spleeter import SpleeterUNet
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
@@ -61,7 +61,7 @@ class Complement(HoldsNetwork):
 
 
 @dataclass(frozen=True)
-class BuiltComplement:
+class BuiltComplement(HoldsBuilt):
     """A network for one source, with the other's mask beside its own."""
 
     one: Any
@@ -74,24 +74,16 @@ class BuiltComplement:
 
     def apply(self, variables, features, **call):
         """Run the network."""
-        own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
-        mask, statistics = self.one.apply(own, features, **call)
+        mask, statistics = self.one.apply(self._own(variables), features, **call)
         return self._both(mask), {self._name: statistics}
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the network can go on frame by frame."""
-        return goes_on(self.one)
-
-    def start(self, batch: int) -> Any:
-        """Return the carry of the network."""
-        return self.one.start(batch)
 
     def advance(self, variables, carry, features):
         """Run the next frames."""
-        own = {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
-        mask, carry = self.one.advance(own, carry, features)
+        mask, carry = self.one.advance(self._own(variables), carry, features)
         return self._both(mask), carry
+
+    def _own(self, variables):
+        return {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
 
     def _both(self, mask):
         both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)

@@ -147,6 +147,21 @@ class HoldsNetwork(NetworkFacts):
         return dataclasses.replace(self, network=inner)  # type: ignore[type-var]
 
 
+class HoldsBuilt:
+    """What is true of a built network that holds ``one`` more: that it goes on where that does."""
+
+    one: Any
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the network can go on frame by frame."""
+        return goes_on(self.one)
+
+    def start(self, batch: int) -> Any:
+        """Return the carry of the network."""
+        return self.one.start(batch)
+
+
 class LinenNetwork(NetworkFacts):
     """A network whose ``module(num_sources, num_bins)`` is a Flax Linen module.
 

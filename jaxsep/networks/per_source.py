@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep.networks.lstm import LSTMMask
-from jaxsep.networks.network import HoldsNetwork, goes_on
+from jaxsep.networks.network import HoldsBuilt, HoldsNetwork
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
@@ -56,7 +56,7 @@ class PerSource(HoldsNetwork):
 
 
 @dataclass(frozen=True)
-class BuiltPerSource:
+class BuiltPerSource(HoldsBuilt):
     """One network, with as many sets of variables as sources."""
 
     one: Any
@@ -73,7 +73,7 @@ class BuiltPerSource:
         """Run every network on the mixture."""
         outputs, statistics = [], []
         for i in range(self.sources):
-            own = {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
+            own = self._own(variables, i)
             learns = train and i in self.trained
             if train and not learns:
                 own["params"] = jax.lax.stop_gradient(own["params"])
@@ -82,13 +82,7 @@ class BuiltPerSource:
             found, changed = self.one.apply(own, features, **call)
             outputs.append(found)
             statistics.append(changed)
-        joined = jnp.concatenate(outputs, axis=1)
-        return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined, self._named(statistics)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the network can go on frame by frame."""
-        return goes_on(self.one)
+        return self._joined(outputs), self._named(statistics)
 
     def start(self, batch: int) -> tuple:
         """Return the carries of the networks."""
@@ -98,11 +92,16 @@ class BuiltPerSource:
         """Run the next frames."""
         found = []
         for i in range(self.sources):
-            own = {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
-            found.append(self.one.advance(own, carry[i], features))
-        joined = jnp.concatenate([outputs for outputs, _ in found], axis=1)
-        joined = jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined
-        return joined, tuple(carry for _, carry in found)
+            found.append(self.one.advance(self._own(variables, i), carry[i], features))
+        return self._joined([outputs for outputs, _ in found]), tuple(carry for _, carry in found)
+
+    def _joined(self, outputs):
+        joined = jnp.concatenate(outputs, axis=1)
+        return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined
+
+    @staticmethod
+    def _own(variables, i):
+        return {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
 
     @staticmethod
     def _named(each):

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import HoldsNetwork, goes_on
+from jaxsep.networks.network import HoldsBuilt, HoldsNetwork
 from jaxsep.networks.openunmix import OpenUnmix
 from jaxsep.networks.per_source import PerSource
 from jaxsep.nn.layers import OutputRange
@@ -60,33 +60,24 @@ class Remainder(HoldsNetwork):
 
 
 @dataclass(frozen=True)
-class BuiltRemainder:
+class BuiltRemainder(HoldsBuilt):
     """A network, with what its sources leave beside them."""
 
-    inner: Any
+    one: Any
     channels: int
 
     def init(self, key: jax.Array, features: jax.Array) -> dict:
         """Return fresh variables: the network's."""
-        return self.inner.init(key, features)
+        return self.one.init(key, features)
 
     def apply(self, variables, features, **call):
         """Run the network."""
-        found, statistics = self.inner.apply(variables, features, **call)
+        found, statistics = self.one.apply(variables, features, **call)
         return self._with_rest(found, features), statistics
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the network can go on frame by frame."""
-        return goes_on(self.inner)
-
-    def start(self, batch: int) -> Any:
-        """Return the carry of the network."""
-        return self.inner.start(batch)
 
     def advance(self, variables, carry, features):
         """Run the next frames."""
-        found, carry = self.inner.advance(variables, carry, features)
+        found, carry = self.one.advance(variables, carry, features)
         return self._with_rest(found, features), carry
 
     def _with_rest(self, found, features):
