@@ -152,9 +152,10 @@ def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
         find_part(replace(config, folds=20), CLASSES, "train")
 
 
-def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path):
+@pytest.mark.parametrize("shares", [{"extra_share": 0.5}, {"extra_share": 0.0, "extra_shares": {"hum": 0.5}}])
+def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path, shares):
     write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
-    config = with_recipe(config, extra=(str(tmp_path),), extra_share=0.5)
+    config = with_recipe(config, extra=(str(tmp_path),), **shares)
     assert sum(t.extra for t in bank(config, "valid").tracks) == 0
     drawn = examples(config, count=400)
     clips = [drawn.draw(i)[0].clip for i in range(400)]

@@ -170,7 +170,8 @@ class Mixtures:
         if rng.random() < recipe.generated.get(name, 0.0):
             number = int(rng.integers(2**62))
             return Part(source, -1, number, gain, cutoff, equalizer=equalizer, room=room)
-        recordings = extra if not main or (extra and rng.random() < recipe.extra_share) else main
+        from_extra = not main or (extra and rng.random() < recipe.share_of_extra(name))
+        recordings = extra if from_extra else main
         clips = recordings[rng.integers(len(recordings))]
         clip = clips[rng.integers(len(clips))]
         starts = self._starts(clip, source, self.frames(speed))

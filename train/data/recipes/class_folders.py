@@ -35,6 +35,8 @@ class ClassFolders:
     """Folders of more clips, for training alone."""
     extra_share: float = ranged(0.3, least=0, most=1)
     """Share of a class's clips that come from ``extra``, where that has the class."""
+    extra_shares: dict[str, float] = ranged({}, least=0, most=1)
+    """That share for single classes."""
     gain_db: float = ranged(5.0, least=0, most=60)
     """Largest difference of a clip's level from -23 dBFS, up or down, dB."""
     overlay: dict[str, int] = ranged({"other": 2}, least=1)
@@ -67,6 +69,10 @@ class ClassFolders:
         check_ranges(self)
         for source in self.generated:
             self.generator(source)
+
+    def share_of_extra(self, source: str) -> float:
+        """Share of a source's clips that come from ``extra``."""
+        return self.extra_shares.get(source, self.extra_share)
 
     def generator(self, source: str) -> Any:
         """What generates clips of a source."""
