@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import contextlib
 import os
 import sys
-import threading
 import warnings
 
 from jaxsep import __version__
+from jaxsep._interrupts import ComingAgain, EndingAtOnce
 from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
@@ -21,15 +20,23 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot print ends no batch
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    with EndingAtOnce():
+        options = _parser().parse_args(arguments)
     warnings.showwarning = _show_warning
-    unraisable, sys.unraisablehook = sys.unraisablehook, _interrupt_again
+    with ComingAgain() as interrupts:
+        status = _run(options)
+    return 130 if interrupts.dropped and status else status
+
+
+def _run(options):
     try:
-        if options.device:
-            _choose(options.device)
-        for plugin in getattr(options, "plugin", []):
-            load_plugin(plugin)
-        status = options.run()(options)
+        with EndingAtOnce():
+            if options.device:
+                _choose(options.device)
+            for plugin in getattr(options, "plugin", []):
+                load_plugin(plugin)
+            run = options.run()
+        status = run(options)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -49,18 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"jaxsep: {one_line(error)} ({type(error).__name__}; -v shows where)", file=sys.stderr)
         return 2
-    finally:
-        sys.unraisablehook = unraisable
-
-
-def _interrupt_again(unraisable):
-    """An interrupt inside a callback of the garbage collector, where Python drops it, comes once more."""
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        again = threading.Timer(0.05, _thread.interrupt_main)  # not from in here, which drops it too
-        again.daemon = True
-        again.start()
-    else:
-        sys.__unraisablehook__(unraisable)
 
 
 def _choose(device):

@@ -6,6 +6,8 @@ import argparse
 import signal
 import sys
 
+from jaxsep._interrupts import EndingAtOnce
+
 _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--dry-run] [--field.name VALUE ...]
 
 Trains the system that CONFIG describes; started again, the same command goes on where it stopped.
@@ -23,9 +25,12 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0 if arguments else 2
 
+    with EndingAtOnce():
+        from train.dry_run import dry_run
+        from train.run import run
     before = signal.signal(signal.SIGTERM, _end)  # until the loop notes signals itself
     try:
-        return _train(arguments)
+        return _train(arguments, run, dry_run)
     except KeyboardInterrupt:
         print("train: interrupted; nothing unfinished is left under a final name", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -52,7 +57,7 @@ def _job(arguments):
     return rest, options.dry_run, (options.coordinator, options.hosts, options.host)
 
 
-def _train(arguments):
+def _train(arguments, run, dry_run):
     from jaxsep.compilation import keep_compiled
     from jaxsep.errors import UserError, for_command
     from train.config import load_config
@@ -63,13 +68,7 @@ def _train(arguments):
         keep_compiled()
         start(*job)
         config = load_config(arguments[0], arguments[1:])
-        if dry:
-            from train.dry_run import dry_run
-
-            return dry_run(config)
-        from train.run import run
-
-        return run(config)
+        return dry_run(config) if dry else run(config)
     except UserError as error:
         print(f"train: {for_command(error)}", file=sys.stderr)
         return 2
