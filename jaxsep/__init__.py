@@ -6,7 +6,8 @@ Importing this package loads neither JAX nor anything else; each name is loaded 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # as type checkers read it; importing `typing` takes longer than all else here
 
 if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from jaxsep import augment as augment

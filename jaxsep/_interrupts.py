@@ -28,39 +28,41 @@ class EndingAtOnce:
 
 
 class ComingAgain:
-    """An interrupt inside a callback of the garbage collector, where Python drops it, comes once more."""
+    """An interrupt inside a callback of the garbage collector, where Python drops it, comes once more.
+
+    By a timer of the system (POSIX), which also ends a wait for input. A thread's would not do: threads are
+    started under a lock, which may be held where the collector begins.
+    """
 
     def __init__(self) -> None:
         self.dropped = False
         """Whether one has been dropped."""
 
     def __enter__(self) -> ComingAgain:
-        self._before, sys.unraisablehook = sys.unraisablehook, self._note
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._note
+        self._timed = hasattr(signal, "setitimer")
+        if self._timed:
+            try:
+                self._alarm = signal.signal(signal.SIGALRM, _interrupt)
+            except ValueError:  # in another thread than the main one, which no signal interrupts
+                self._timed = False
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.unraisablehook = self._before
+        sys.unraisablehook = self._hook
+        if self._timed:
+            if self.dropped:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._alarm)
 
     def _note(self, unraisable):
-        import threading
-
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             self.dropped = True
-            again = threading.Timer(0.05, self._interrupt)  # not from in here, where it is dropped, too
-            again.daemon = True
-            again.start()
+            if self._timed:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)  # not now: in here it is dropped, too
         else:
             sys.__unraisablehook__(unraisable)
 
-    def _interrupt(self):
-        """Interrupt the main thread, also where it waits for input."""
-        import _thread
-        import threading
 
-        main = threading.main_thread().ident
-        if sys.unraisablehook != self._note:  # the command has ended
-            return
-        if main and hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(main, signal.SIGINT)
-        else:
-            _thread.interrupt_main()
+def _interrupt(*_):
+    raise KeyboardInterrupt

@@ -14,6 +14,7 @@ PACKAGE = Path(jaxsep.__file__).parent
 #: Room -> floor. A room imports from its own floor or below.
 FLOORS = {
     "__init__": 0,
+    "_interrupts": 0,
     "errors": 0,
     "parts": 1,
     "_checks": 1,
