@@ -272,11 +272,12 @@ def test_an_interrupt_at_any_time_leaves_no_traceback(model, tmp_path, seconds):
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     runs = "from jaxsep.__main__ import main; print('now', flush=True); raise SystemExit(main())"
     command = [sys.executable, "-c", hears + runs, "separate", "-m", str(model), "-o", str(tmp_path), "-"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert child.stdout.readline() == b"now\n"  # what Python itself imports before takes any time
-    time.sleep(seconds)
-    child.send_signal(signal.SIGINT)
-    said = child.communicate(timeout=60)[1]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as child:
+        assert child.stdout.readline() == b"now\n"  # what Python itself imports before takes any time
+        time.sleep(seconds)
+        child.send_signal(signal.SIGINT)
+        said = child.communicate(timeout=60)[1]
     assert child.returncode == 130, said
     assert b"Traceback" not in said
 
@@ -300,10 +301,9 @@ def test_a_dropped_interrupt_comes_again():
             except KeyboardInterrupt:
                 print(interrupts.dropped)
     """
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdout.read() == b"True\n"
-    child.stdin.close()
-    assert child.wait(timeout=60) == 0
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.read() == b"True\n"
 
 
 @pytest.mark.parametrize(("device", "package"), [("gpu", "jax[cuda"), ("tpu", "jax[tpu]")])
