@@ -115,8 +115,9 @@ def export_stream(
       Bytes that ``jax.export.deserialize(...).call`` runs as ``(context, tail, chunk) ->
       (context, tail, stems)``, with the shapes of :func:`jaxsep.inference.stream_step`, at the
       model's sample rate; begin with :func:`jaxsep.inference.init_carry`. Of a causal system that
-      goes on frame by frame it is ``(*carry, chunk) -> (*carry, stems)``, with chunks of ``windows`` hops
-      and the leaves of a :class:`jaxsep.live.LiveCarry`. Needs the extra ``export`` (flatbuffers).
+      goes on frame by frame it is ``(*carry, chunk, keep) -> (*carry, stems)``, with chunks of ``windows``
+      hops, ``keep`` of :func:`jaxsep.live.live_step` (``(windows,)`` ones until the end) and the leaves of a
+      :class:`jaxsep.live.LiveCarry`. Needs the extra ``export`` (flatbuffers).
 
     Example:
       >>> separator = Separator.from_pretrained("vocals")
@@ -165,10 +166,10 @@ def _live_stream(live, channels, hops, platforms):
     leaves, tree = jax.tree.flatten(carry)
 
     def step(*arguments):
-        *before, chunk = arguments
-        after, stems = live_step(live.system, live.variables, jax.tree.unflatten(tree, before), chunk)
+        *before, chunk, keep = arguments
+        after, stems = live_step(live.system, live.variables, jax.tree.unflatten(tree, before), chunk, keep)
         return *jax.tree.leaves(after), stems
 
     shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-    chunk = jax.ShapeDtypeStruct((channels, hops * live.hop), jnp.float32)
-    return bytes(export.export(jax.jit(step), platforms=tuple(platforms))(*shapes, chunk).serialize())
+    shapes += [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((channels, hops * live.hop), (hops,))]
+    return bytes(export.export(jax.jit(step), platforms=tuple(platforms))(*shapes).serialize())

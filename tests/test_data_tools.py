@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks import sounds, sounds_list
+from benchmarks.experiments import sounds, sounds_list
 from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator

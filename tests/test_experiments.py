@@ -8,14 +8,15 @@ import soundfile
 import yaml
 
 import benchmarks.__main__ as command
-from benchmarks import experiments, figures, gpu, memory, pages, record, round_trip
+from benchmarks import gpu, memory, record
+from benchmarks.experiments import figures, pages, round_trip, table
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
 from train.config import load_config
 
 RATE = 8000
-LIST = yaml.safe_load(experiments._LIST.read_text())
+LIST = yaml.safe_load(table._LIST.read_text())
 
 
 @pytest.fixture
@@ -51,16 +52,16 @@ def runs(tmp_path, monkeypatch):
         "by_score": {**tones, "figure": "sir", "stem": "low", "published": None, "note": "bleed"},
     }
     (tmp_path / "list.yaml").write_text(yaml.safe_dump(listed))
-    monkeypatch.setattr(experiments, "_LIST", tmp_path / "list.yaml")
-    monkeypatch.setattr(experiments, "_CONFIGS", tmp_path)
+    monkeypatch.setattr(table, "_LIST", tmp_path / "list.yaml")
+    monkeypatch.setattr(table, "_CONFIGS", tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", LIST)
 def test_every_experiment_is_a_config_and_a_figure(name):
     entry = LIST[name]
-    options = experiments.overrides(entry.get("options", {}))
-    config = load_config(str(experiments._CONFIGS / entry["config"]), options)
+    options = table.overrides(entry.get("options", {}))
+    config = load_config(str(table._CONFIGS / entry["config"]), options)
     if entry["figure"] == "loss":
         assert entry["scale"] > 0
     else:
@@ -71,8 +72,8 @@ def test_every_experiment_is_a_config_and_a_figure(name):
 @pytest.mark.slow
 def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
     command = ["--runs", str(runs / "runs"), "--json", str(runs / "rows.json")]
-    assert experiments.main(["by_score", *command]) == 0
-    assert experiments.main(["by_loss", *command]) == 0
+    assert table.main(["by_score", *command]) == 0
+    assert table.main(["by_loss", *command]) == 0
     rows = json.loads((runs / "rows.json").read_text())
     assert list(rows) == ["by_loss", "by_score"]  # as they are listed
     log = [json.loads(line) for line in (runs / "runs" / "by_loss" / "log.jsonl").read_text().splitlines()]
@@ -86,9 +87,9 @@ def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
         assert row["oracle"][source]["si_sdri"] > 20
         assert {"sdr", "sir", "sar"} <= row["scores"][source].keys()
     assert row["parameters"] > 1000
-    table = capsys.readouterr().out
-    assert "| Tones (`by_loss`) | train 5 |" in table
-    assert "| Tones (`by_score`) | bleed | sir " in table
+    printed = capsys.readouterr().out
+    assert "| Tones (`by_loss`) | train 5 |" in printed
+    assert "| Tones (`by_score`) | bleed | sir " in printed
     out = runs / "figures"
     out.mkdir()
     figures.draw_run(runs / "runs" / "by_loss", out)
@@ -99,7 +100,7 @@ def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
 
 
 def test_an_unknown_experiment_is_named(runs, capsys):
-    assert experiments.main(["nothing"]) == 2
+    assert table.main(["nothing"]) == 2
     assert "nothing: expected some of by_loss, by_score" in capsys.readouterr().err
     assert memory.main(["nothing"]) == 2
 
@@ -179,7 +180,9 @@ def test_the_benchmarks_are_listed_and_leave_the_record_alone(capsys):
 
 
 def test_the_pages_of_the_systems_have_the_rows_of_the_record():
-    rows = json.loads(experiments._RESULTS.read_text())
-    folder = experiments._HERE.parent / "docs" / "systems"
+    rows = json.loads(table._RESULTS.read_text())
+    folder = table._ROOT / "docs" / "systems"
     for page in folder.glob("*.md"):
-        assert pages.filled(page.read_text(), rows) == page.read_text(), "run python -m benchmarks.pages"
+        assert pages.filled(page.read_text(), rows) == page.read_text(), (
+            "run python -m benchmarks.experiments.pages"
+        )

@@ -4,7 +4,7 @@ Writes ``model.safetensors`` (float16 unless ``--weights`` says otherwise), ``co
 ``README.md``. ``--about`` is a YAML file with the entries ``description``, ``license`` and ``card``;
 ``--config`` names a config whose system it is published as, in place of the run's: with its arrays, but
 other bins or speeds. ``--scores`` is a JSON file that ``jaxsep evaluate --json`` or ``python -m
-benchmarks.sounds RUN`` wrote on the data that ``--data`` names.
+benchmarks.experiments.sounds RUN`` wrote on the data that ``--data`` names.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def _summary(path, name):
     if "summary" in found:
         return found["summary"]
     if name not in found["results"]:
-        raise UserError(f"{path}: holds no scores of {name}; run `python -m benchmarks.sounds` on it first")
+        raise UserError(
+            f"{path}: holds no scores of {name}; first run python -m benchmarks.experiments.sounds on it"
+        )
     return found["results"][name]
 
 

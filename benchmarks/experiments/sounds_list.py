@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sounds_list FOLDER``: draw the fixed list of mixtures of five classes.
+"""``python -m benchmarks.experiments.sounds_list FOLDER``: draw the fixed list of mixtures of five classes.
 
 FOLDER is a set of class folders with a manifest. 200 mixtures of its development clips are drawn
 as training draws them (one clip of each class, two of ``other``, -5 to +5 dB, at most 30 % silence)
@@ -39,14 +39,14 @@ class Entry(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sounds_list", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.sounds_list", description=__doc__)
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("-o", "--out", default=str(LIST))
     options = parser.parse_args(arguments)
     try:
         drawn = mixtures(development_bank(options.folder))
     except UserError as error:
-        print(f"benchmarks.sounds_list: {error}", file=sys.stderr)
+        print(f"benchmarks.experiments.sounds_list: {error}", file=sys.stderr)
         return 2
     with open(options.out, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,6 +1,6 @@
 """``python -m benchmarks.experiments [NAME ...]``: a short run of every experiment, in one table.
 
-The experiments stand in benchmarks/lists/experiments.yaml. Each is trained (or goes on where it
+The experiments stand in benchmarks/experiments/lists/experiments.yaml. Each is trained (or goes on where it
 stopped) in RUNS/NAME, then separates recordings that it was not trained on. A row of
 results/experiments.json has the published figure and ours in the same unit; SDR, SIR, SAR and the
 improvement of SI-SDR of every source, for the model, the ideal ratio mask and the mixture as its own
@@ -28,10 +28,10 @@ from train.data.recipes import Recordings, open_part
 from train.log import read_log
 from train.run import run
 
-_HERE = Path(__file__).parent
-_LIST = _HERE / "lists" / "experiments.yaml"
-_RESULTS = _HERE / "results" / "experiments.json"
-_CONFIGS = _HERE.parent / "configs"
+_ROOT = Path(__file__).parents[2]
+_LIST = Path(__file__).parent / "lists" / "experiments.yaml"
+_RESULTS = _ROOT / "benchmarks" / "results" / "experiments.json"
+_CONFIGS = _ROOT / "configs"
 #: Seconds of a recording that are scored, from its middle.
 _SECONDS = 12.0
 
@@ -208,7 +208,3 @@ def _cells(rows, *figures):
 
 def _show(value, form):
     return "-" if value is None else form.format(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.pages``: put the rows of experiments into the pages of docs/systems/.
+"""``python -m benchmarks.experiments.pages``: put the rows of experiments into the pages of docs/systems/.
 
 Between ``<!-- rows: NAME ... -->`` and ``<!-- end -->`` of a page stands the table of those experiments, from
 benchmarks/results/experiments.json.
@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _MARKED = re.compile(r"(<!-- rows: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

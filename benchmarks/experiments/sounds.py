@@ -1,8 +1,8 @@
-"""``python -m benchmarks.sounds MODEL [MODEL ...]``: SI-SDR of five classes on a fixed list.
+"""``python -m benchmarks.experiments.sounds MODEL [MODEL ...]``: SI-SDR of five classes on a fixed list.
 
-The list (benchmarks/lists/sounds_dev.csv) has 200 mixtures of development recordings, in FOLDER or
-``$JAXSEP_DATA/fiveclass``. Each class is scored where it sounds; beside the models stand the mixture
-as its own estimate and the ideal ratio mask. Intervals hold 95 % of 1000 draws of the recordings:
+The list (benchmarks/experiments/lists/sounds_dev.csv) has 200 mixtures of development recordings, in
+FOLDER or ``$JAXSEP_DATA/fiveclass``. Each class is scored where it sounds; beside the models stand the
+mixture as its own estimate and the ideal ratio mask. Intervals hold 95 % of 1000 draws of the recordings:
 there are only three of sirens and four of dogs, so theirs are wide. The row ``sounds, one speed`` is of
 a folder of that name: the shipped one, with no ``speeds`` in its config.json.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.intervals import drawn_means, interval
-from benchmarks.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
+from benchmarks.experiments.intervals import drawn_means, interval
+from benchmarks.experiments.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
 from jaxsep.evaluation.estimators import Estimator
@@ -25,12 +25,12 @@ from jaxsep.metrics import si_sdr
 from jaxsep.separator import Separator
 from train.data.listing import data_folder
 
-_RESULTS = Path(__file__).parent / "results" / "sounds.json"
+_RESULTS = Path(__file__).parents[1] / "results" / "sounds.json"
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sounds", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.sounds", description=__doc__)
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a shipped model's name, or a folder")
     parser.add_argument("--data", default="$JAXSEP_DATA/fiveclass", metavar="FOLDER")
     parser.add_argument("--json", default=str(_RESULTS))
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         }
         parts, drawn = read_list(bank), mixtures(bank)
     except UserError as error:
-        print(f"benchmarks.sounds: {error}", file=sys.stderr)
+        print(f"benchmarks.experiments.sounds: {error}", file=sys.stderr)
         return 2
     sources = [drawn.render(p)[:, 0] for p in parts]
     recordings = np.array([_recordings(bank, p) for p in parts])
@@ -56,8 +56,8 @@ def main(arguments: list[str]) -> int:
         results[title] = summarize(scores, recordings)
         _say(title, results[title])
     head = {
-        "command": "python -m benchmarks.sounds MODEL",
-        "list": "benchmarks/lists/sounds_dev.csv",
+        "command": "python -m benchmarks.experiments.sounds MODEL",
+        "list": "benchmarks/experiments/lists/sounds_dev.csv",
         "mixtures": len(parts),
         "seconds": SECONDS,
         "unit": "dB; the interval is that of si_sdri",

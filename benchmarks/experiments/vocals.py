@@ -1,4 +1,4 @@
-"""``python -m benchmarks.vocals FOLDER MODEL [MODEL ...]``: voice GNSDR of models on MIR-1K clips.
+"""``python -m benchmarks.experiments.vocals FOLDER MODEL [MODEL ...]``: voice GNSDR on clips of MIR-1K.
 
 FOLDER holds stereo clips, left accompaniment, right voice. Each is mixed to mono as left + right,
 separated by ``jaxsep separate``, and scored by ``jaxsep evaluate`` against its channels. The same
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.intervals import drawn_means, interval
+from benchmarks.experiments.intervals import drawn_means, interval
 from jaxsep.audio import AudioWriter, audio_files, read_audio, write_together
 from jaxsep.baselines import oracle
 from jaxsep.cli import main as jaxsep
@@ -27,11 +27,11 @@ _RATE, _STEMS = 16000, ("accompaniment", "vocals")
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vocals", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.vocals", description=__doc__)
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("models", metavar="MODEL", nargs="*", default=["vocals"])
     parser.add_argument("--every", type=int, default=1, metavar="N")
-    parser.add_argument("--json", default=str(Path(__file__).parent / "results" / "vocals.json"))
+    parser.add_argument("--json", default=str(Path(__file__).parents[1] / "results" / "vocals.json"))
     options = parser.parse_args(arguments)
     clips = audio_files(options.folder, depth=0)[:: options.every]
     path = Path(options.json)

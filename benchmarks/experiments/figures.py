@@ -1,4 +1,4 @@
-"""``python -m benchmarks.figures [--runs FOLDER] -o OUT``: the figures of the field, from one's own runs.
+"""``python -m benchmarks.experiments.figures [--runs FOLDER] -o OUT``: figures of one's own runs.
 
 Of synthesis: the waveforms, spectra and spectrograms of a tone and a snare hit, and a song's mel
 spectrogram beside what Griffin-Lim brings back. Of every run in FOLDER (that
@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.experiments import parameter_count
+from benchmarks.experiments.table import parameter_count
 from jaxsep.codecs import Codec, Direct, GriffinLim, Mel
 from jaxsep.errors import UserError
 from jaxsep.examples import song
@@ -37,13 +37,13 @@ from train.config import TrainConfig
 from train.data.recipes import open_part
 from train.log import read_log
 
-_SCORES = Path(__file__).parent / "results" / "experiments.json"
+_SCORES = Path(__file__).parents[1] / "results" / "experiments.json"
 _RATE = 22050
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.figures", description=__doc__)
     parser.add_argument("--runs", default="runs/experiments", metavar="FOLDER")
     parser.add_argument("-o", "--out", default="figures", metavar="OUT")
     options = parser.parse_args(arguments)
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         if _SCORES.exists():
             draw_scores(json.loads(_SCORES.read_text()), out)
     except UserError as error:
-        print(f"benchmarks.figures: {error}", file=sys.stderr)
+        print(f"benchmarks.experiments.figures: {error}", file=sys.stderr)
         return 2
     print(f"{len(list(out.glob('*.png')))} figures in {out}")
     return 0

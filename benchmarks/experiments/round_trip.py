@@ -1,4 +1,4 @@
-"""``python -m benchmarks.round_trip [FILE ...]``: what each representation loses before any model.
+"""``python -m benchmarks.experiments.round_trip [FILE ...]``: what representations lose before any model.
 
 Every file (or, without one, a song of synthesis) is encoded and decoded as its own only source.
 Printed for each representation: SNR and SI-SDR of the waveform that comes back, and how near its
@@ -36,7 +36,7 @@ from jaxsep.errors import UserError
 from jaxsep.evaluation import read_track
 from jaxsep.examples import song
 
-_RESULTS = Path(__file__).parent / "results" / "round_trip.json"
+_RESULTS = Path(__file__).parents[1] / "results" / "round_trip.json"
 _LONG = STFT(n_fft=2048, hop_length=512)
 
 
@@ -73,7 +73,7 @@ CODECS: dict[str, Callable[[int], object]] = {
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.round_trip", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.round_trip", description=__doc__)
     parser.add_argument("files", metavar="FILE", nargs="*")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each file, from its start")
     parser.add_argument("--json", default=str(_RESULTS))
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     try:
         sounds = [_read(path, options.seconds) for path in options.files]
     except UserError as error:
-        print(f"benchmarks.round_trip: {error}", file=sys.stderr)
+        print(f"benchmarks.experiments.round_trip: {error}", file=sys.stderr)
         return 2
     if not sounds:
         sounds = [(sum(song(options.seconds, 22050).values()), 22050)]
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     for title, row in rows.items():
         print(f"{title:38}{row['snr']:8.1f}{row['si_sdr']:8.1f}{row['spectral']:10.1f}")
     saved = {
-        "command": "python -m benchmarks.round_trip [FILE ...]",
+        "command": "python -m benchmarks.experiments.round_trip [FILE ...]",
         "sounds": [Path(f).name for f in options.files] or ["jaxsep.examples.song"],
         "results": rows,
     }

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.songs MODEL [MODEL ...]``: voice and accompaniment of songs, section by section.
+"""``python -m benchmarks.experiments.songs MODEL [MODEL ...]``: voice and band, section by section.
 
 The sections are those of FOLDER (``$JAXSEP_DATA/multitrack``) that its manifest keeps for validation: a
 folder each, with ``vocals`` and the files whose sum is the accompaniment. For both stems the improvements
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.intervals import drawn_means, interval
+from benchmarks.experiments.intervals import drawn_means, interval
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator, score_track
@@ -26,7 +26,7 @@ from train.config import DataConfig
 from train.data.listing import data_folder
 from train.data.recipes import SongFolders, find_tracks
 
-_RESULTS = Path(__file__).parent / "results" / "songs.json"
+_RESULTS = Path(__file__).parents[1] / "results" / "songs.json"
 _FILES = {"vocals": ("vocals.*",), "accompaniment": ("drums.*", "bass.*", "other.*", "accompaniment.*")}
 #: What is listed -> its name among the scores of a track.
 _FIGURES = {"si_sdri": "si_sdri", "sdri": "nsdr"}
@@ -34,7 +34,7 @@ _FIGURES = {"si_sdri": "si_sdri", "sdri": "nsdr"}
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.songs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.songs", description=__doc__)
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model's name, or a folder")
     parser.add_argument("--data", default="$JAXSEP_DATA/multitrack", metavar="FOLDER")
     parser.add_argument("--voice-level", type=float, metavar="DB")
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         estimators = {"ideal ratio mask": baseline_estimator("irm")}
         estimators |= {m: model_estimator(Separator.from_pretrained(m, windows=1)) for m in options.models}
     except UserError as error:
-        print(f"benchmarks.songs: {error}", file=sys.stderr)
+        print(f"benchmarks.experiments.songs: {error}", file=sys.stderr)
         return 2
     path = Path(options.json)
     results = json.loads(path.read_text()) if path.exists() else {}

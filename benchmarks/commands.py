@@ -1,0 +1,113 @@
+"""``python -m benchmarks.commands [NAME ...] [--minutes 1 10 60]``: commands' peak memory, by length.
+
+Every command runs in a process of its own, on stereo noise at 44.1 kHz (for `evaluate` two stems of it and
+their estimates). Printed are the largest resident set of that process and the time, start included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+_RESULTS = Path(__file__).parent / "results" / "commands.jsonl"
+_RATE = 44100
+
+
+def _separate(folder, minutes):
+    return ["separate", "-q", "-o", folder / "out", _noise(folder / "song.flac", minutes, 0)]
+
+
+def _sounds(folder, minutes):
+    return ["separate", "-q", "-m", "sounds", "-o", folder / "out", _noise(folder / "song.flac", minutes, 0)]
+
+
+def _speech_live(folder, minutes):
+    song = _noise(folder / "song.flac", minutes, 0)
+    return ["separate", "-q", "-m", "speech_live", "-o", folder / "out", song]
+
+
+def _ica(folder, minutes):
+    mics = [_noise(folder / f"mic{i}.flac", minutes, i) for i in range(2)]
+    return ["ica", "-q", "-o", folder / "out", *mics]
+
+
+def _evaluate(folder, minutes):
+    for i, stem in enumerate(("vocals", "accompaniment")):
+        _noise(folder / "references" / "song" / f"{stem}.flac", minutes, i)
+        _noise(folder / "estimates" / "song" / f"{stem}.flac", minutes, i + 2)
+    return ["evaluate", folder / "references", folder / "estimates"]
+
+
+COMMANDS: dict[str, Callable] = {
+    "separate": _separate,
+    "separate -m sounds": _sounds,
+    "separate -m speech_live": _speech_live,
+    "ica": _ica,
+    "evaluate": _evaluate,
+}
+
+
+def measure(name: str, minutes: float) -> dict:
+    """Run a command on so many minutes of sound; its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = COMMANDS[name](Path(folder), minutes)
+        begun = time.perf_counter()
+        command = [sys.executable, "-m", "jaxsep", *arguments]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - begun
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"jaxsep {name}: ended with {child.returncode}")
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    row = {"command": f"jaxsep {name}", "minutes": minutes, "peak_gb": round(peak / 1e9, 2)}
+    return {**row, "seconds": round(seconds, 1)}
+
+
+def _noise(path, minutes, seed):
+    """Noise of so many minutes, written piece by piece: this process stays small."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with soundfile.SoundFile(path, "w", _RATE, 2) as file:
+        for samples in _pieces(round(minutes * 60 * _RATE)):
+            file.write(0.1 * rng.standard_normal((samples, 2), np.float32))
+    return path
+
+
+def _pieces(samples) -> Iterable[int]:
+    while samples > 0:
+        yield min(samples, 1_000_000)
+        samples -= 1_000_000
+
+
+def main() -> int:
+    """Measure, print, and with ``--record`` keep the rows."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description=__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"some of {', '.join(COMMANDS)}")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 10.0, 60.0])
+    parser.add_argument("--record", action="store_true", help=f"add the rows to {_RESULTS.name}")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in COMMANDS]:
+        parser.error(f"{unknown[0]}: expected some of {', '.join(COMMANDS)}")
+    for name in options.names or COMMANDS:
+        for minutes in options.minutes:
+            row = measure(name, minutes)
+            print("{command}, {minutes:g} minutes: {peak_gb} GB, {seconds} s".format(**row), flush=True)
+            if options.record:
+                with _RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The documents' experiments, run again: scores on what was not trained on, tables, figures and lists."""
