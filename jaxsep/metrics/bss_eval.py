@@ -206,22 +206,45 @@ class _Fit(NamedTuple):
     condition: jax.Array
 
 
-@partial(jax.jit, static_argnames=("taps", "permute", "images", "frames"))
 def _evaluate(reference, estimate, taps, permute, images, frames):
-    def one(reference, estimate):
-        scale = _scale(jnp.max(jnp.abs(reference)))
-        reference, estimate = reference * scale, estimate * scale
-        moments = _moments(reference, estimate, taps)
-        fit = _fit(moments, reference.shape[1], permute)
-        if frames:
-            window, hop, count = frames
-            at = jnp.arange(count)[:, None] * hop + jnp.arange(window)
-        else:
-            at = jnp.arange(reference.shape[-1])[None]
-        parts = _energies(reference[..., at], estimate[fit.order][..., at], fit)
-        return _scores(parts, moments, fit, images, bool(frames))
+    """Scores of ``(..., sources, channels, samples)``.
 
-    return each_problem(one, reference, estimate, core=3)
+    One problem outside jit takes programs of its own for its parts: that of the filters, which takes longest
+    to compile, is then the same for every length.
+    """
+    options = dict(taps=taps, permute=permute, images=images, frames=frames)
+    if reference.ndim == 3 and not _traced(reference, estimate):
+        return _evaluate_one(reference, estimate, **options)
+    return _evaluate_each(reference, estimate, **options)
+
+
+@partial(jax.jit, static_argnames=("taps", "permute", "images", "frames"))
+def _evaluate_each(reference, estimate, **options):
+    return each_problem(partial(_evaluate_one, **options), reference, estimate, core=3)
+
+
+def _evaluate_one(reference, estimate, taps, permute, images, frames):
+    reference, estimate, moments = _scaled_moments(reference, estimate, taps)
+    fit = _jitted_fit(moments, reference.shape[1], permute)
+    return _scores_of(reference, estimate, moments, fit, images, frames)
+
+
+@partial(jax.jit, static_argnames="taps")
+def _scaled_moments(reference, estimate, taps):
+    scale = _scale(jnp.max(jnp.abs(reference)))
+    reference, estimate = reference * scale, estimate * scale
+    return reference, estimate, _moments(reference, estimate, taps)
+
+
+@partial(jax.jit, static_argnames=("images", "frames"))
+def _scores_of(reference, estimate, moments, fit, images, frames):
+    if frames:
+        window, hop, count = frames
+        at = jnp.arange(count)[:, None] * hop + jnp.arange(window)
+    else:
+        at = jnp.arange(reference.shape[-1])[None]
+    parts = _energies(reference[..., at], estimate[fit.order][..., at], fit)
+    return _scores(parts, moments, fit, images, bool(frames))
 
 
 def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtype):
@@ -243,7 +266,7 @@ def _evaluate_in_pieces(reference, estimate, taps, permute, images, frames, dtyp
         return (move(x, start - taps + 1, length + taps - 1) for x in (reference, estimate))
 
     moments = reduce(_add, (_piece_moments(*whole(start), taps) for start in starts))
-    fit = _piece_fit(moments, channels, permute)
+    fit = _jitted_fit(moments, channels, permute)
     order = np.asarray(fit.order)
 
     def energies(start):
@@ -364,5 +387,5 @@ def _db(energy, rest):
 _piece_moments = jax.jit(
     lambda reference, estimate, taps: _moments(reference, estimate, taps, taps - 1), static_argnums=2
 )
-_piece_fit = jax.jit(_fit, static_argnames=("channels", "permute"))
+_jitted_fit = jax.jit(_fit, static_argnames=("channels", "permute"))
 _piece_energies = jax.jit(_energies)
