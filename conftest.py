@@ -32,7 +32,7 @@ with contextlib.suppress(ImportError):
     import tyro  # noqa: F401
 
 #: Growth of a worker's resident memory, in bytes, after which what it compiled is forgotten.
-ENOUGH = 200e6
+ENOUGH = 160e6
 
 
 @pytest.fixture(autouse=True)
