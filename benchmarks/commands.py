@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-_RESULTS = Path(__file__).parent / "results" / "commands.jsonl"
+from benchmarks.record import environment
+
+_RESULTS = Path(__file__).parent / "results" / "commands.json"
 _RATE = 44100
 
 
@@ -95,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description=__doc__)
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"some of {', '.join(COMMANDS)}")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 10.0, 60.0])
-    parser.add_argument("--record", action="store_true", help=f"add the rows to {_RESULTS.name}")
+    parser.add_argument("--record", action="store_true", help=f"put the rows into {_RESULTS.name}")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in COMMANDS]:
         parser.error(f"{unknown[0]}: expected some of {', '.join(COMMANDS)}")
@@ -104,9 +106,16 @@ def main() -> int:
             row = measure(name, minutes)
             print("{command}, {minutes:g} minutes: {peak_gb} GB, {seconds} s".format(**row), flush=True)
             if options.record:
-                with _RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                _keep({**row, **environment()})
     return 0
+
+
+def _keep(row):
+    """Put a row into the record, in place of an earlier one of the same command and length."""
+    rows = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else []
+    same = (row["command"], row["minutes"])
+    rows = [other for other in rows if (other["command"], other["minutes"]) != same]
+    _RESULTS.write_text(json.dumps([*rows, row], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-_RESULTS = Path(__file__).parent / "results" / "memory.jsonl"
+from benchmarks.record import environment
+
+_RESULTS = Path(__file__).parent / "results" / "memory.json"
 
 
 def _bss_eval():
@@ -70,7 +72,7 @@ def main(names: list[str]) -> int:
         rows.append(json.loads(done.stdout))
         print("{title}: arrays {arrays_gb} GB, {beyond_gb} GB beyond them, {seconds} s".format(**rows[-1]))
     if not names:
-        _RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        _RESULTS.write_text(json.dumps([{**row, **environment()} for row in rows], indent=1) + "\n")
     return 0
 
 

@@ -102,8 +102,8 @@ def by_live(model, x, rate, folder):
     command += ["--encoding", "f32", "--rate", str(rate), "--channels", str(len(x))]
     with open(folder / "song.raw", "rb") as raw, open(folder / "stems.raw", "wb") as out:
         subprocess.run(command, stdin=raw, stdout=out, check=True)
-    stems = np.fromfile(folder / "stems.raw", "<f4").reshape(x.shape[1], -1, len(x))
-    return np.moveaxis(stems, 0, -1)
+    count = len(Separator.from_pretrained(model).sources)
+    return np.moveaxis(np.fromfile(folder / "stems.raw", "<f4").reshape(-1, count, len(x)), 0, -1)
 
 
 PATHS: dict[str, Callable] = {

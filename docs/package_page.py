@@ -18,7 +18,13 @@ class PackagePage(MetadataHookInterface):
 
 
 def page(text: str) -> str:
-    """The README without pictures and sounds, its relative links as names of files."""
+    """The README without pictures and sounds, its relative links as names of files; code as it is."""
+    parts = re.split(r"(```.*?```)", text, flags=re.DOTALL)
+    return "".join(part if part.startswith("```") else _named(part) for part in parts)
+
+
+def _named(text):
     text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\s*", "", text)
     text = re.sub(r"^Hear it:.*?\n\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\(\[([^\]]+)\]\((?!https?:|#)([^)]+)\)\)", r"(\1: `\2`)", text)
     return re.sub(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)", r"\1 (`\2`)", text)

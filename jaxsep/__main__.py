@@ -2,15 +2,17 @@
 
 import sys
 
-from jaxsep._interrupts import EndingAtOnce
+from jaxsep._interrupts import InterruptsLater
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    with EndingAtOnce():
-        from jaxsep.cli import main as run
-
-    return run()
+    try:
+        with InterruptsLater():
+            from jaxsep.cli import main as run
+        return run()
+    except KeyboardInterrupt:  # before the command has begun, or once it has ended
+        return 130
 
 
 if __name__ == "__main__":

@@ -7,24 +7,32 @@ import signal
 import sys
 
 
-class EndingAtOnce:
-    """``with EndingAtOnce(): import ...``: an interrupt ends the process with status 130, without a word.
+class InterruptsLater:
+    """``with InterruptsLater(): import ...``: an interrupt in here is raised once the block has ended.
 
-    For imports, where nothing is lost yet: a ``KeyboardInterrupt`` that is raised while a compiled module
-    is being loaded can crash the interpreter. A handler of the caller's own stays as it is.
+    A ``KeyboardInterrupt`` that is raised while a compiled module is being loaded can crash the interpreter.
+    The second one is raised at once. A handler of the caller's own stays as it is.
     """
 
     def __enter__(self) -> None:
+        self._came = False
         self._ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._ours:
             try:
-                signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+                signal.signal(signal.SIGINT, self._note)
             except ValueError:  # in another thread than the main one, which no signal interrupts
                 self._ours = False
 
     def __exit__(self, *_: object) -> None:
-        if self._ours:
+        if self._ours and signal.getsignal(signal.SIGINT) == self._note:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _note(self, number, frame):
+        if self._came:
+            signal.default_int_handler(number, frame)
+        self._came = True
 
 
 class ComingAgain:
@@ -40,28 +48,22 @@ class ComingAgain:
 
     def __enter__(self) -> ComingAgain:
         self._hook, sys.unraisablehook = sys.unraisablehook, self._note
-        self._timed = hasattr(signal, "setitimer")
-        if self._timed:
-            try:
-                self._alarm = signal.signal(signal.SIGALRM, _interrupt)
-            except ValueError:  # in another thread than the main one, which no signal interrupts
-                self._timed = False
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.dropped and os.name == "posix":
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._alarm or signal.SIG_DFL)
         sys.unraisablehook = self._hook
-        if self._timed:
-            if self.dropped:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self._alarm)
 
     def _note(self, unraisable):
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            self.dropped = True
-            if self._timed:
-                signal.setitimer(signal.ITIMER_REAL, 0.05)  # not now: in here it is dropped, too
-        else:
-            sys.__unraisablehook__(unraisable)
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self._hook(unraisable)
+        elif os.name == "posix":
+            if not self.dropped:
+                self._alarm = signal.signal(signal.SIGALRM, _interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)  # not now: in here it is dropped, too
+        self.dropped |= issubclass(unraisable.exc_type, KeyboardInterrupt)
 
 
 def _interrupt(*_):

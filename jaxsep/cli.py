@@ -9,28 +9,31 @@ import sys
 import warnings
 
 from jaxsep import __version__
-from jaxsep._interrupts import ComingAgain, EndingAtOnce
+from jaxsep._interrupts import ComingAgain, InterruptsLater
 from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status (0 done, 2 something the user can mend)."""
+    """Run the command; return its exit status.
+
+    0: done; 2: something the user can mend; 130: interrupted; 141: nobody reads its output on.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot print ends no batch
             stream.reconfigure(errors="backslashreplace")
-    with EndingAtOnce():
-        options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     warnings.showwarning = _show_warning
     with ComingAgain() as interrupts:
         status = _run(options)
-    return 130 if interrupts.dropped and status else status
+    # Where input ended with the interrupt, the command may have failed before that came again.
+    return 130 if interrupts.dropped and status == 2 else status
 
 
 def _run(options):
     try:
-        with EndingAtOnce():
+        with InterruptsLater():
             if options.device:
                 _choose(options.device)
             for plugin in getattr(options, "plugin", []):

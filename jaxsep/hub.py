@@ -241,7 +241,7 @@ def _fit(system, weights, path):
 
     from jaxsep.fine_tuning import map_named
 
-    expected = jax.eval_shape(system.init, jax.random.key(0))
+    expected = jax.eval_shape(lambda: system.init(jax.random.key(0)))
     flat = flatten(expected)
     wrong = [f"missing {k}" for k in flat if k not in weights]
     wrong += [f"unexpected {k}" for k in weights if k not in flat]

@@ -34,11 +34,13 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
       start: ``(channels, at least 1)``: the first samples, which mirrored are the left context; silence
         without. Networks that never heard silence cut off sound do worse beside it.
     """
-    context = jnp.zeros((channels, overlap), jnp.float32)
+    array = jnp if isinstance(start, jax.Array) else np  # in numpy nothing is compiled
+    context = np.zeros((channels, overlap), np.float32) if start is None else start[:, :overlap]
     if start is not None:
-        start = jnp.asarray(start[:, :overlap])
-        context = jnp.pad(start, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
-    return Carry(context, jnp.zeros((num_sources, channels, overlap), jnp.float32))
+        context = array.pad(context, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
+    return Carry(
+        jax.device_put(context), jax.device_put(np.zeros((num_sources, channels, overlap), np.float32))
+    )
 
 
 def extend(ending: np.ndarray, count: int) -> np.ndarray:

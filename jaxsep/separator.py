@@ -42,7 +42,7 @@ class Separator:
       variables: its trained variables.
       name: the model's name, for folders and messages.
       windows: windows computed together; more is faster on an accelerator and takes memory. Without, 32
-        there, and on a CPU as many as make up six seconds at 44.1 kHz, up to four.
+        there, and on a CPU as many as make up six seconds of one channel at 44.1 kHz, up to four.
       wiener: iterations of the multichannel Wiener filter over each window; 0 for none. It works behind any
         model of two stems or more, and over all channels of a file even where the model hears each alone.
       shifts: separate this many times, begun at other places within half a second, and average: a little

@@ -11,7 +11,7 @@ import scipy.signal
 
 from jaxsep import metrics
 from jaxsep.audio import read_audio
-from jaxsep.metrics import bss_eval_images, bss_eval_sources
+from jaxsep.metrics import bss_eval, bss_eval_images, bss_eval_sources
 from jaxsep.metrics.toeplitz import solve_toeplitz
 
 #: Largest difference in dB, by dtype.
@@ -319,3 +319,14 @@ def test_aggregates(rng):
 def test_bad_arguments_are_refused(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         bss_eval_sources(*arguments, **options)
+
+
+def test_filters_are_compiled_once_for_all_lengths(rng):
+    """The longest compilation of all, in eager calls on one problem."""
+    for samples in (700, 800, 900):
+        bss_eval_sources(*mixed(rng, 2, samples), filter_length=17)
+    before = bss_eval._jitted_fit._cache_size()
+    bss_eval_sources(*mixed(rng, 2, 1000), filter_length=17)
+    assert bss_eval._jitted_fit._cache_size() == before
+    bss_eval_sources(*mixed(rng, 2, 1000), filter_length=18)
+    assert bss_eval._jitted_fit._cache_size() == before + 1

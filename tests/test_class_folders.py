@@ -163,6 +163,11 @@ def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path, shares
     assert 0.4 < share < 0.6
 
 
+def test_a_share_of_an_unknown_source_is_refused(config):
+    with pytest.raises(UserError, match="extra_shares: hmm: expected some of the sources, "):
+        find_part(with_recipe(config, extra_shares={"hmm": 0.5}), CLASSES, "train")
+
+
 def test_a_mixture_is_a_function_of_seed_and_number(config):
     first, again = examples(config), examples(config)
     order = np.random.default_rng(0).permutation(40)

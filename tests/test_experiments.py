@@ -8,7 +8,7 @@ import soundfile
 import yaml
 
 import benchmarks.__main__ as command
-from benchmarks import gpu, memory, record
+from benchmarks import commands, gpu, memory, paths, record
 from benchmarks.experiments import figures, pages, round_trip, table
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
@@ -186,3 +186,16 @@ def test_the_pages_of_the_systems_have_the_rows_of_the_record():
         assert pages.filled(page.read_text(), rows) == page.read_text(), (
             "run python -m benchmarks.experiments.pages"
         )
+
+
+@pytest.mark.slow
+def test_every_path_gives_one_set_of_stems():
+    rows = list(paths.compare("speech_live", 0.05))
+    assert [row["path"] for row in rows] == ["command", *paths.PATHS]
+    assert all(row["samples_off"] == 0 and row["difference"] < 1e-4 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_command_is_measured():
+    row = commands.measure("separate -m speech_live", 0.02)
+    assert 0.1 < row["peak_gb"] < 3 and row["seconds"] > 0

@@ -18,6 +18,7 @@ import soundfile
 
 import jaxsep.commands.evaluate
 import jaxsep.commands.separate
+from jaxsep._interrupts import InterruptsLater
 from jaxsep.augment import AugmentConfig
 from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec
@@ -277,12 +278,30 @@ def test_an_interrupt_at_any_time_leaves_no_traceback(model, tmp_path, seconds):
         assert child.stdout.readline() == b"now\n"  # what Python itself imports before takes any time
         time.sleep(seconds)
         child.send_signal(signal.SIGINT)
-        said = child.communicate(timeout=60)[1]
+        try:
+            said = child.communicate(timeout=60)[1]
+        finally:
+            child.kill()
     assert child.returncode == 130, said
     assert b"Traceback" not in said
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_of_an_import_is_raised_once_it_has_ended():
+    steps = []
+    with pytest.raises(KeyboardInterrupt), InterruptsLater():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("imported")
+    assert steps == ["imported"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), InterruptsLater():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("never")
+    assert steps == ["imported"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
 def test_a_dropped_interrupt_comes_again():
     """Raised in a callback of the garbage collector, Python drops it; then the command waits for input."""
     code = """if True:
@@ -302,8 +321,13 @@ def test_a_dropped_interrupt_comes_again():
                 print(interrupts.dropped)
     """
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout.read() == b"True\n"
+    read, write = os.pipe()  # nothing comes and it does not end
+    try:
+        done = subprocess.run(command, stdin=read, stdout=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.stdout == b"True\n"
 
 
 @pytest.mark.parametrize(("device", "package"), [("gpu", "jax[cuda"), ("tpu", "jax[tpu]")])

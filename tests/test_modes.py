@@ -183,6 +183,18 @@ def test_a_batch_spread_over_automatic_axes_stays_so_inside_jit(x, name):
     assert_same(found, CALLS[name](x))
 
 
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("spec", [P("devices"), P(None, "devices")], ids=["sources", "samples"])
+def test_scores_of_one_problem_are_the_same_however_it_is_spread(x, spec, kind):
+    mesh = jax.make_mesh((2,), ("devices",), axis_types=(kind,))
+    reference, estimate = (
+        jax.device_put(signal, NamedSharding(mesh, spec)) for signal in (x[0], other(x)[0])
+    )
+    expected = metrics.bss_eval_sources(x[0], other(x)[0], filter_length=16)
+    assert_same(metrics.bss_eval_sources(reference, estimate, filter_length=16), expected)
+    assert_same(metrics.bss_eval_sources(reference, other(x)[0], filter_length=16), expected)
+
+
 def test_automatic_axes_that_do_not_divide_a_batch(x):
     """Six problems over four devices, and over two of two axes of a mesh."""
     many = np.concatenate([x, x[:2]])

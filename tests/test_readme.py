@@ -1,6 +1,9 @@
 """The code of the README and of docs/ runs, links lead somewhere, and commands are those of the CI."""
 
 import re
+import runpy
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,18 @@ def test_links_lead_somewhere(page):
     text, folder = (README, ROOT) if page not in DOCS else (DOCS[page], (ROOT / "docs" / page).parent)
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or (folder / target).exists(), target
+
+
+def test_the_packages_page_leads_nowhere_that_has_no_address(monkeypatch):
+    hatch = "hatchling.metadata.plugin.interface"
+    stub = types.ModuleType(hatch)
+    stub.MetadataHookInterface = object
+    monkeypatch.setitem(sys.modules, hatch, stub)
+    page = runpy.run_path(str(ROOT / "docs" / "package_page.py"))["page"](README)
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert links and all(link.startswith("https://") for link in links)
+    assert "Hear it" not in page and "All options (`docs/separate.md`)" in page
+    assert blocks(page) == blocks(README)
 
 
 def test_the_array_run_is_a_dozen_lines():

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from jaxsep._interrupts import EndingAtOnce
+from jaxsep._interrupts import ComingAgain, InterruptsLater
 
 _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--dry-run] [--field.name VALUE ...]
 
@@ -25,12 +25,16 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0 if arguments else 2
 
-    with EndingAtOnce():
-        from train.dry_run import dry_run
-        from train.run import run
+    try:
+        with InterruptsLater():
+            from train.dry_run import dry_run
+            from train.run import run
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     before = signal.signal(signal.SIGTERM, _end)  # until the loop notes signals itself
     try:
-        return _train(arguments, run, dry_run)
+        with ComingAgain():
+            return _train(arguments, run, dry_run)
     except KeyboardInterrupt:
         print("train: interrupted; nothing unfinished is left under a final name", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -67,7 +71,8 @@ def _train(arguments, run, dry_run):
         arguments, dry, job = _job(arguments)
         keep_compiled()
         start(*job)
-        config = load_config(arguments[0], arguments[1:])
+        with InterruptsLater():  # plugins
+            config = load_config(arguments[0], arguments[1:])
         return dry_run(config) if dry else run(config)
     except UserError as error:
         print(f"train: {for_command(error)}", file=sys.stderr)

@@ -209,13 +209,14 @@ class _Fit(NamedTuple):
 def _evaluate(reference, estimate, taps, permute, images, frames):
     """Scores of ``(..., sources, channels, samples)``.
 
-    One problem outside jit takes programs of its own for its parts: that of the filters, which takes longest
-    to compile, is then the same for every length.
+    One problem outside jit and on one device takes a program for each of its parts: that of the filters,
+    which takes longest to compile, is then the same for every length.
     """
     options = dict(taps=taps, permute=permute, images=images, frames=frames)
-    if reference.ndim == 3 and not _traced(reference, estimate):
-        return _evaluate_one(reference, estimate, **options)
-    return _evaluate_each(reference, estimate, **options)
+    if reference.ndim > 3 or _traced(reference, estimate):
+        return _evaluate_each(reference, estimate, **options)
+    together = len(reference.sharding.device_set | estimate.sharding.device_set) == 1
+    return (_evaluate_one if together else _evaluate_each)(reference, estimate, **options)
 
 
 @partial(jax.jit, static_argnames=("taps", "permute", "images", "frames"))

@@ -91,9 +91,7 @@ def _summary(path, name):
     if "summary" in found:
         return found["summary"]
     if name not in found["results"]:
-        raise UserError(
-            f"{path}: holds no scores of {name}; first run python -m benchmarks.experiments.sounds on it"
-        )
+        raise UserError(f"{path}: holds no scores of {name}; run `python -m benchmarks.experiments.sounds`")
     return found["results"][name]
 
 

@@ -36,7 +36,7 @@ class ClassFolders:
     extra_share: float = ranged(0.3, least=0, most=1)
     """Share of a class's clips that come from ``extra``, where that has the class."""
     extra_shares: dict[str, float] = ranged({}, least=0, most=1)
-    """That share for single classes."""
+    """``extra_share`` of single classes, where it differs."""
     gain_db: float = ranged(5.0, least=0, most=60)
     """Largest difference of a clip's level from -23 dBFS, up or down, dB."""
     overlay: dict[str, int] = ranged({"other": 2}, least=1)
@@ -80,6 +80,10 @@ class ClassFolders:
 
     def find(self, data: Any, folder, sources, part) -> list[Track]:
         """The clips below a folder and, to train on, below the extra ones."""
+        if unknown := [name for name in self.extra_shares if name not in sources]:
+            raise UserError(
+                f"data.recipe.extra_shares: {unknown[0]}: expected some of the sources, {', '.join(sources)}"
+            )
         tracks = self._clips(data, folder, sources, part)
         if part == "train":
             for pattern in self.extra:
