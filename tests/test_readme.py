@@ -1,5 +1,6 @@
 """The code of the README and of docs/ runs, links lead somewhere, and commands are those of the CI."""
 
+import json
 import re
 import runpy
 import sys
@@ -7,6 +8,9 @@ import types
 from pathlib import Path
 
 import pytest
+
+import train.__main__
+from jaxsep.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,3 +77,16 @@ def test_no_file_names_an_address_of_a_registry():
         text = (ROOT / name).read_text()
         assert "index-url" not in text
         assert "find-links" not in text
+
+
+@pytest.mark.slow
+def test_the_guide_to_data_of_ones_own_runs(tmp_path, monkeypatch, capsys):
+    guide = DOCS["own_data.md"]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks(guide)[0], "own_data.md", "exec"), {})
+    (tmp_path / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)[0])
+    assert train.__main__.main(["mine.yaml", "--dry-run"]) == 0
+    assert train.__main__.main(["mine.yaml", "--steps", "2", "--valid_every", "2"]) == 0
+    assert main(["evaluate", "test", "-m", "runs/mine", "--json", "scores.json"]) == 0
+    assert main(["evaluate", "test", "--baseline", "irm"]) == 0
+    assert set(json.loads(Path("scores.json").read_text())["summary"]) >= {"vocals", "accompaniment"}

@@ -23,17 +23,15 @@ class SongFolders(Songs):
     """
 
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Patterns of the files that sum to each source."""
+    """Patterns of the files that sum to each source; ``SOURCE.*`` where it is not named."""
 
     def find(self, data: Any, folder, sources, part) -> list[Track]:
         """The recordings below a folder."""
-        missing = [s for s in sources if not self.files.get(s)]
-        if missing:
-            raise UserError(f"data.recipe.files: lacks patterns for the source {missing[0]}")
+        patterns = {source: self.files.get(source) or (f"{source}.*",) for source in sources}
         manifest = read_manifest(folder)
         tracks: list[Track] = []
         for song in sorted({p.parent for p in audio_files(folder)}):
-            parts = [matching_files(song, self.files[source]) for source in sources]
+            parts = [matching_files(song, patterns[source]) for source in sources]
             name = song.relative_to(folder).as_posix()
             if not all(parts):
                 continue
@@ -43,4 +41,9 @@ class SongFolders(Songs):
             if belongs == part:
                 signals = tuple(tuple(Signal(str(p)) for p in files) for files in parts)
                 tracks.append(Track(name, signals, recording=recording))
+        if not tracks and not manifest:
+            wanted = "; ".join(f"{source}: {', '.join(patterns[source])}" for source in sources)
+            raise UserError(
+                f"{folder}: no folder in it has a file for each source ({wanted}); data.recipe.files"
+            )
         return tracks if manifest else part_of(tracks, part, data.train == data.valid)
