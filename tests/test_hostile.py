@@ -288,16 +288,19 @@ def test_an_interrupt_at_any_time_leaves_no_traceback(model, tmp_path, seconds):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_of_an_import_is_raised_once_it_has_ended():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     steps = []
-    with pytest.raises(KeyboardInterrupt), InterruptsLater():
-        signal.raise_signal(signal.SIGINT)
-        steps.append("imported")
-    assert steps == ["imported"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with pytest.raises(KeyboardInterrupt), InterruptsLater():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        steps.append("never")
+    try:
+        with pytest.raises(KeyboardInterrupt), InterruptsLater():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("imported")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt), InterruptsLater():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            steps.append("never")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert steps == ["imported"]
 
 
