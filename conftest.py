@@ -32,7 +32,7 @@ with contextlib.suppress(ImportError):
     import tyro  # noqa: F401
 
 #: Growth of a worker's resident memory, in bytes, after which what it compiled is forgotten.
-ENOUGH = 160e6
+ENOUGH = 120e6
 
 
 @pytest.fixture(autouse=True)
