@@ -13,29 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.record import environment
+from benchmarks.record import environment, peak_bytes
 
 _RESULTS = Path(__file__).parent / "results" / "commands.json"
 _RATE = 44100
 
 
-def _separate(folder, minutes):
-    return ["separate", "-q", "-o", folder / "out", _noise(folder / "song.flac", minutes, 0)]
-
-
-def _sounds(folder, minutes):
-    return ["separate", "-q", "-m", "sounds", "-o", folder / "out", _noise(folder / "song.flac", minutes, 0)]
-
-
-def _speech_live(folder, minutes):
-    song = _noise(folder / "song.flac", minutes, 0)
-    return ["separate", "-q", "-m", "speech_live", "-o", folder / "out", song]
+def _separate(folder, minutes, model="vocals"):
+    return ["separate", "-q", "-m", model, "-o", folder / "out", _noise(folder / "song.flac", minutes, 0)]
 
 
 def _ica(folder, minutes):
@@ -52,8 +44,8 @@ def _evaluate(folder, minutes):
 
 COMMANDS: dict[str, Callable] = {
     "separate": _separate,
-    "separate -m sounds": _sounds,
-    "separate -m speech_live": _speech_live,
+    "separate -m sounds": partial(_separate, model="sounds"),
+    "separate -m speech_live": partial(_separate, model="speech_live"),
     "ica": _ica,
     "evaluate": _evaluate,
 }
@@ -71,25 +63,20 @@ def measure(name: str, minutes: float) -> dict:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise RuntimeError(f"jaxsep {name}: ended with {child.returncode}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    row = {"command": f"jaxsep {name}", "minutes": minutes, "peak_gb": round(peak / 1e9, 2)}
+    row = {"command": f"jaxsep {name}", "minutes": minutes, "peak_gb": round(peak_bytes(usage) / 1e9, 2)}
     return {**row, "seconds": round(seconds, 1)}
 
 
 def _noise(path, minutes, seed):
     """Noise of so many minutes, written piece by piece: this process stays small."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
+    rng, left = np.random.default_rng(seed), round(minutes * 60 * _RATE)
     with soundfile.SoundFile(path, "w", _RATE, 2) as file:
-        for samples in _pieces(round(minutes * 60 * _RATE)):
-            file.write(0.1 * rng.standard_normal((samples, 2), np.float32))
+        while left > 0:
+            count = min(left, 1_000_000)
+            file.write(0.1 * rng.standard_normal((count, 2), np.float32))
+            left -= count
     return path
-
-
-def _pieces(samples) -> Iterable[int]:
-    while samples > 0:
-        yield min(samples, 1_000_000)
-        samples -= 1_000_000
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record import environment
+from benchmarks.record import environment, peak_bytes
 
 _RESULTS = Path(__file__).parent / "results" / "memory.json"
 
@@ -85,7 +85,7 @@ def _measure(name):
     results = jax.block_until_ready(call())
     seconds = time.perf_counter() - start
     size = sum(x.nbytes for x in [*arrays, *jax.tree.leaves(results)])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
     return {
         "command": f"python -m benchmarks.memory {name}",
         "title": title,

@@ -106,7 +106,9 @@ def by_live(model, x, rate, folder):
     return np.moveaxis(np.fromfile(folder / "stems.raw", "<f4").reshape(-1, count, len(x)), 0, -1)
 
 
+#: Name -> its function; the stems of the first are those that the others are compared with.
 PATHS: dict[str, Callable] = {
+    "command": by_command,
     "Separator": by_separator,
     "stream": by_stream,
     "export": by_export,
@@ -121,23 +123,24 @@ def compare(model: str, minutes: float) -> Iterator[dict]:
     rate, channels = separator.sample_rate, separator.system.config.channels
     x = made_up(minutes, rate, channels)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        begun = time.perf_counter()
-        truth = by_command(model, x, rate, folder)
-        row = {"model": model, "minutes": minutes, "path": "command"}
-        seconds = round(time.perf_counter() - begun, 1)
-        yield {**row, "samples_off": truth.shape[-1] - x.shape[-1], "difference": 0.0, "seconds": seconds}
+        folder, truth = Path(name), np.zeros(0)
         for path, separate in PATHS.items():
             if path == "live" and separator.live is None:
                 continue
             begun = time.perf_counter()
             stems = separate(model, x, rate, folder)
-            off = stems.shape[-1] - x.shape[-1]
+            seconds = round(time.perf_counter() - begun, 1)
+            truth = stems if path == "command" else truth
             common = min(stems.shape[-1], truth.shape[-1])
             pairs = zip(stems, truth, strict=True)
-            difference = max(float(np.max(np.abs(s[:, :common] - t[:, :common]))) for s, t in pairs)
-            seconds = round(time.perf_counter() - begun, 1)
-            yield {**row, "path": path, "samples_off": off, "difference": difference, "seconds": seconds}
+            yield {
+                "model": model,
+                "minutes": minutes,
+                "path": path,
+                "samples_off": stems.shape[-1] - x.shape[-1],
+                "difference": max(float(np.max(np.abs(s[:, :common] - t[:, :common]))) for s, t in pairs),
+                "seconds": seconds,
+            }
 
 
 def made_up(minutes: float, rate: int, channels: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def environment() -> dict[str, Any]:
         "device": f"{len(devices)} x {devices[0].device_kind}",
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def peak_bytes(usage) -> int:
+    """Largest resident set that ``resource`` or ``os.wait4`` tells of."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def processor() -> str:

@@ -2,13 +2,13 @@
 
 import sys
 
-from jaxsep._interrupts import InterruptsLater
+from jaxsep._interrupts import interrupts_later
 
 
 def main() -> int:
     """Run the command; return its exit status."""
     try:
-        with InterruptsLater():
+        with interrupts_later():
             from jaxsep.cli import main as run
         return run()
     except KeyboardInterrupt:  # before the command has begun, or once it has ended

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 
 
-class InterruptsLater:
-    """``with InterruptsLater(): import ...``: an interrupt in here is raised once the block has ended.
+class SignalsLater:
+    """``with SignalsLater(signal.SIGINT): ...``: signals in here are handled once the block has ended.
 
-    A ``KeyboardInterrupt`` that is raised while a compiled module is being loaded can crash the interpreter.
-    The second one is raised at once. A handler of the caller's own stays as it is.
+    Handled while a compiled module is being loaded, or inside a callback of one, they can crash the
+    interpreter. In another thread than the main one, which no signal interrupts, nothing changes.
+
+    Args:
+      *numbers: of the signals.
+      insistent: whether the second of a kind is handled at once.
     """
 
+    def __init__(self, *numbers: int, insistent: bool = False):
+        self._numbers, self._insistent = numbers, insistent
+
     def __enter__(self) -> None:
-        self._came = False
-        self._ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._ours:
-            try:
-                signal.signal(signal.SIGINT, self._note)
-            except ValueError:  # in another thread than the main one, which no signal interrupts
-                self._ours = False
+        self._heard: list[int] = []
+        self._before = {number: signal.getsignal(number) for number in self._numbers}
+        with contextlib.suppress(ValueError):  # in another thread
+            for number in self._numbers:
+                signal.signal(number, self._note)
 
     def __exit__(self, *_: object) -> None:
-        if self._ours and signal.getsignal(signal.SIGINT) == self._note:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._came:
-            raise KeyboardInterrupt
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, handler or signal.SIG_DFL)
+        for number in self._heard:
+            signal.raise_signal(number)
 
     def _note(self, number, frame):
-        if self._came:
-            signal.default_int_handler(number, frame)
-        self._came = True
+        handler = self._before[number]
+        if self._insistent and number in self._heard and callable(handler):
+            handler(number, frame)
+        self._heard.append(number)
+
+
+def interrupts_later() -> SignalsLater:
+    """For imports: an interrupt is raised once they are done; the second, where they hang, at once."""
+    return SignalsLater(signal.SIGINT, insistent=True)
 
 
 class ComingAgain:
@@ -59,11 +72,12 @@ class ComingAgain:
     def _note(self, unraisable):
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._hook(unraisable)
-        elif os.name == "posix":
+            return
+        if os.name == "posix":
             if not self.dropped:
                 self._alarm = signal.signal(signal.SIGALRM, _interrupt)
             signal.setitimer(signal.ITIMER_REAL, 0.05)  # not now: in here it is dropped, too
-        self.dropped |= issubclass(unraisable.exc_type, KeyboardInterrupt)
+        self.dropped = True
 
 
 def _interrupt(*_):

@@ -9,7 +9,7 @@ import sys
 import warnings
 
 from jaxsep import __version__
-from jaxsep._interrupts import ComingAgain, InterruptsLater
+from jaxsep._interrupts import ComingAgain, interrupts_later
 from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options):
     try:
-        with InterruptsLater():
+        with interrupts_later():
             if options.device:
                 _choose(options.device)
             for plugin in getattr(options, "plugin", []):

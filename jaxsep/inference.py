@@ -34,10 +34,10 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
       start: ``(channels, at least 1)``: the first samples, which mirrored are the left context; silence
         without. Networks that never heard silence cut off sound do worse beside it.
     """
-    array = jnp if isinstance(start, jax.Array) else np  # in numpy nothing is compiled
-    context = np.zeros((channels, overlap), np.float32) if start is None else start[:, :overlap]
+    context: np.ndarray | jax.Array = np.zeros((channels, overlap), np.float32)
     if start is not None:
-        context = array.pad(context, ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
+        pad = jnp.pad if isinstance(start, jax.Array) else np.pad  # in numpy nothing is compiled
+        context = pad(start[:, :overlap], ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
     return Carry(
         jax.device_put(context), jax.device_put(np.zeros((num_sources, channels, overlap), np.float32))
     )

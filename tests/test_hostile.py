@@ -18,7 +18,7 @@ import soundfile
 
 import jaxsep.commands.evaluate
 import jaxsep.commands.separate
-from jaxsep._interrupts import InterruptsLater
+from jaxsep._interrupts import interrupts_later
 from jaxsep.augment import AugmentConfig
 from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec
@@ -291,11 +291,11 @@ def test_an_interrupt_of_an_import_is_raised_once_it_has_ended():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     steps = []
     try:
-        with pytest.raises(KeyboardInterrupt), InterruptsLater():
+        with pytest.raises(KeyboardInterrupt), interrupts_later():
             signal.raise_signal(signal.SIGINT)
             steps.append("imported")
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with pytest.raises(KeyboardInterrupt), InterruptsLater():
+        with pytest.raises(KeyboardInterrupt), interrupts_later():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             steps.append("never")

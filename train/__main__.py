@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from jaxsep._interrupts import ComingAgain, InterruptsLater
+from jaxsep._interrupts import ComingAgain, interrupts_later
 
 _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--dry-run] [--field.name VALUE ...]
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
 
     try:
-        with InterruptsLater():
+        with interrupts_later():
             from train.dry_run import dry_run
             from train.run import run
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def _train(arguments, run, dry_run):
         arguments, dry, job = _job(arguments)
         keep_compiled()
         start(*job)
-        with InterruptsLater():  # plugins
+        with interrupts_later():  # plugins
             config = load_config(arguments[0], arguments[1:])
         return dry_run(config) if dry else run(config)
     except UserError as error:

@@ -74,16 +74,13 @@ class BuiltComplement(HoldsBuilt):
 
     def apply(self, variables, features, **call):
         """Run the network."""
-        mask, statistics = self.one.apply(self._own(variables), features, **call)
+        mask, statistics = self.one.apply(self._own(variables, self._name), features, **call)
         return self._both(mask), {self._name: statistics}
 
     def advance(self, variables, carry, features):
         """Run the next frames."""
-        mask, carry = self.one.advance(self._own(variables), carry, features)
+        mask, carry = self.one.advance(self._own(variables, self._name), carry, features)
         return self._both(mask), carry
-
-    def _own(self, variables):
-        return {kind: variables.get(kind, {}).get(self._name, {}) for kind in ("params", "batch_stats")}
 
     def _both(self, mask):
         both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)

@@ -161,6 +161,11 @@ class HoldsBuilt:
         """Return the carry of the network."""
         return self.one.start(batch)
 
+    @staticmethod
+    def _own(variables, name):
+        """Variables of the one that is called so."""
+        return {kind: variables.get(kind, {}).get(name, {}) for kind in ("params", "batch_stats")}
+
 
 class LinenNetwork(NetworkFacts):
     """A network whose ``module(num_sources, num_bins)`` is a Flax Linen module.

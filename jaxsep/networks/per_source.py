@@ -73,7 +73,7 @@ class BuiltPerSource(HoldsBuilt):
         """Run every network on the mixture."""
         outputs, statistics = [], []
         for i in range(self.sources):
-            own = self._own(variables, i)
+            own = self._own(variables, f"source_{i}")
             learns = train and i in self.trained
             if train and not learns:
                 own["params"] = jax.lax.stop_gradient(own["params"])
@@ -92,16 +92,12 @@ class BuiltPerSource(HoldsBuilt):
         """Run the next frames."""
         found = []
         for i in range(self.sources):
-            found.append(self.one.advance(self._own(variables, i), carry[i], features))
+            found.append(self.one.advance(self._own(variables, f"source_{i}"), carry[i], features))
         return self._joined([outputs for outputs, _ in found]), tuple(carry for _, carry in found)
 
     def _joined(self, outputs):
         joined = jnp.concatenate(outputs, axis=1)
         return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined
-
-    @staticmethod
-    def _own(variables, i):
-        return {c: variables.get(c, {}).get(f"source_{i}", {}) for c in ("params", "batch_stats")}
 
     @staticmethod
     def _named(each):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import signal
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsep._interrupts import SignalsLater
 from jaxsep.audio import read_audio
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
@@ -139,7 +138,7 @@ def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
         with os.fdopen(handle, "wb") as file:
             for track in tracks:
                 try:
-                    with _signals_wait():
+                    with SignalsLater(signal.SIGINT, signal.SIGTERM):
                         audio = _read_track(track, sample_rate, channels, min_seconds)
                 except (UserError, ValueError) as error:
                     index["skipped"].append(f"{track.name}: {error}")
@@ -154,28 +153,6 @@ def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
     finally:
         Path(part).unlink(missing_ok=True)
     write_atomically(index_path, json.dumps(index).encode())
-
-
-@contextlib.contextmanager
-def _signals_wait():
-    """Let SIGINT and SIGTERM wait until a recording is read: inside a decoder's callback they crash it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def note(number, _frame):
-        heard.append(number)
-
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        for late in heard:
-            signal.raise_signal(late)
 
 
 def _read_track(track, sample_rate, channels, min_seconds):
