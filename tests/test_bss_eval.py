@@ -11,7 +11,7 @@ import scipy.signal
 
 from jaxsep import metrics
 from jaxsep.audio import read_audio
-from jaxsep.metrics import bss_eval, bss_eval_images, bss_eval_sources
+from jaxsep.metrics import bss_eval, bss_eval_images, bss_eval_sources, toeplitz
 from jaxsep.metrics.toeplitz import solve_toeplitz
 
 #: Largest difference in dB, by dtype.
@@ -198,6 +198,44 @@ def test_equal_references_do_not_break_it(rng):
     alone = bss_eval_sources(s[:1], e[:1], filter_length=32, dtype="float64")
     close(scores.sdr[0], alone.sdr[0], 1e-6)
     assert scores.condition > 1e10
+
+
+def normal_equations(s, taps=64):
+    """Lags of signals ``(rows, samples)``, and the matrix of them, dense."""
+    s = s / np.sqrt(np.sum(s**2, axis=1, keepdims=True))
+    full = s.shape[1] - 1  # where np.correlate has lag 0
+    lags = np.array([[np.correlate(b, a, "full")[full : full + taps] for b in s] for a in s])
+    lags = np.moveaxis(lags, -1, 0)
+    blocks = [[lags[p - q] if p >= q else lags[q - p].T for q in range(taps)] for p in range(taps)]
+    return lags, np.block(blocks)
+
+
+def test_conjugate_gradients_solve_what_the_recursion_solves(rng):
+    s, _ = mixed(rng, 2, 4000, 0.9)
+    smooth = np.cumsum(np.cumsum(s, axis=1), axis=1)  # hardly anything at high frequencies: too much for them
+    lags, dense = zip(*[normal_equations(x) for x in (s, s[::-1] + 0.5 * s, smooth)], strict=True)
+    lags, right = np.stack(lags), rng.standard_normal((3, 64, 2, 3))
+    with jax.enable_x64(True):
+        alone, solved = jax.vmap(lambda a, b: toeplitz._conjugate_gradients(a, b, 1e-16))(lags, right)
+        assert solved.tolist() == [True, True, False]
+        found = np.asarray(toeplitz._solve_by_gradients(lags, right, eps=1e-16))
+        recursion = np.asarray(toeplitz._solve_by_recursion(lags, right, eps=1e-16))
+    np.testing.assert_array_equal(found[:2], alone[:2])
+    np.testing.assert_array_equal(found[2], recursion[2])
+    for matrix, filters, b in zip(dense[:2], found, right, strict=False):
+        true = np.linalg.solve(matrix, b.reshape(128, 3))
+        np.testing.assert_allclose(filters.reshape(128, 3), true, rtol=0, atol=1e-6 * np.abs(true).max())
+
+
+def test_scores_by_conjugate_gradients_are_those_of_the_recursion(rng, monkeypatch):
+    s, e = mixed(rng, 2, 3000, 0.9)
+    moments = bss_eval._scaled_moments(s[:, None], e[:, None], 32)[2]
+    recursion = bss_eval._fit(moments, 1, True)
+    monkeypatch.setattr(toeplitz, "_solve_by_recursion", toeplitz._solve_by_gradients)
+    gradients = bss_eval._fit(moments, 1, True)
+    for a, b in zip(recursion[:-1], gradients[:-1], strict=True):
+        close(a, b, 1e-5)
+    assert float(gradients.condition) == pytest.approx(float(recursion.condition), rel=0.01)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last, standard_promotion
 from jaxsep._rows import each_problem
 from jaxsep._sharding import keeps_sharding
-from jaxsep.metrics.distortion import Energies, correlations, cut, fit_filters, part_energies
+from jaxsep.metrics.distortion import Energies, correlations, cut, fit_both, part_energies
 
 #: More sources than this have too many orders to try them all.
 _MOST_TO_PERMUTE = 8
@@ -315,22 +315,13 @@ def _fit(moments, channels, permute):
     """Find the filters and the order of the estimates."""
     lags, right = moments.lags, moments.right
     sources = lags.shape[1] // channels
-    every = fit_filters(lags, right)
     at = jnp.arange(lags.shape[1]).reshape(sources, channels)
-    if sources == 1:
-        own = jax.tree.map(lambda x: x[None], every)
-    else:
-
-        def alone(rows):
-            wanted = right if permute else right[..., rows]
-            return fit_filters(lags[:, rows[:, None], rows], wanted[:, rows])
-
-        own = jax.vmap(alone)(at)
-    order, taps = jnp.arange(sources), own.taps
+    every, own = fit_both(lags, right, at)
+    order = jnp.arange(sources)
     if permute and sources > 1:
-        target = own.energy.reshape(sources, sources, channels).sum(-1)
-        order = _best_order(target, every.energy.reshape(sources, channels).sum(-1))
-        taps = jax.vmap(lambda filters, columns: filters[..., columns])(taps, at[order])
+        target = own.energy.reshape(sources, channels, sources, channels).sum((1, 3))
+        order = _best_order(target, every.energy.reshape(-1, sources, channels).sum((0, 2)))
+    taps = jax.vmap(lambda rows, columns: own.taps[:, rows[:, None], columns])(at, at[order])
     return _Fit(order, taps, every.taps[..., at[order].ravel()], every.condition)
 
 

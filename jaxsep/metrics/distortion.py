@@ -13,6 +13,9 @@ import jax.numpy as jnp
 
 from jaxsep.metrics.toeplitz import largest_eigenvalue, solve_toeplitz, toeplitz_product
 
+#: Rows (sources times channels) up to which the filters of sources alone are solved as one system.
+_ROWS_AT_ONCE = 3
+
 
 class Blocks(NamedTuple):
     """Rows of signals cut for filters of ``taps`` taps."""
@@ -73,7 +76,7 @@ class Filters(NamedTuple):
     taps: jax.Array
     """``(taps, rows, columns)``, zero for silent references."""
     energy: jax.Array
-    """``(columns,)``: of the projections of the estimates."""
+    """``(rows, columns)``: what each row gives to the energies of the projections of the estimates."""
     condition: jax.Array
     """``()``: estimate of the condition of the equations, with rows of unit energy."""
 
@@ -100,8 +103,32 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     smallest = jnp.sum(probe * answer) / jnp.sum(jnp.square(answer))
     condition = jnp.where(smallest > 0, largest / jnp.where(smallest > 0, smallest, 1.0), jnp.inf)
     # Its error is the square of the filters'.
-    energy = jnp.sum(filters * (2 * right - toeplitz_product(lags, filters)), axis=(0, 1))
+    energy = jnp.sum(filters * (2 * right - toeplitz_product(lags, filters)), axis=0)
     return Filters(filters * scale[:, None], energy, jax.lax.stop_gradient(condition))
+
+
+def fit_both(lags: jax.Array, right: jax.Array, at: jax.Array) -> tuple[Filters, Filters]:
+    """Filters from all references together, and from each source's alone, to every estimate.
+
+    Sources alone are one system, too, of a block diagonal matrix. Few rows are solved so, as a second problem
+    of the same shape, which is compiled once for both; more rows are quicker source by source.
+
+    Args:
+      lags, right: as for :func:`fit_filters`.
+      at: ``(sources, channels)``: the rows of each source.
+    """
+    if len(at) == 1:
+        fit = fit_filters(lags, right)
+        return fit, fit
+    if lags.shape[1] <= _ROWS_AT_ONCE:
+        same = at.ravel() // at.shape[1]
+        alone = jnp.where(same[:, None] == same, lags, 0.0)
+        both = jax.vmap(fit_filters, in_axes=(0, None))(jnp.stack([lags, alone]), right)
+        return jax.tree.map(lambda x: x[0], both), jax.tree.map(lambda x: x[1], both)
+    each = jax.vmap(lambda rows: fit_filters(lags[:, rows[:, None], rows], right[:, rows]))(at)
+    taps = jnp.moveaxis(each.taps, 0, 1).reshape(right.shape)
+    own = Filters(taps, each.energy.reshape(right.shape[1:]), jnp.max(each.condition))
+    return fit_filters(lags, right), own
 
 
 def part_energies(
