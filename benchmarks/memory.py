@@ -47,11 +47,21 @@ def _fastica():
     return [x], lambda: fastica(x)
 
 
+def _infomax():
+    import jax
+
+    from jaxsep.bss import infomax
+
+    x = jax.device_put(_noise(8, 600 * 44100))
+    return [x], lambda: infomax(x, max_iter=5)
+
+
 #: Name -> (title, function that makes the arrays and the call).
 CASES: dict[str, tuple[str, Callable]] = {
     "bss_eval": ("BSS Eval of images, 10 min, 4 stereo sources, 44.1 kHz, frames of 1 s, float64", _bss_eval),
     "separate": ("Separator('vocals'), 10 min of stereo, 44.1 kHz", _separate),
     "fastica": ("FastICA, 10 min of 8 channels, 44.1 kHz", _fastica),
+    "infomax": ("Infomax, 5 steps over 10 min of 8 channels, 44.1 kHz", _infomax),
 }
 
 

@@ -32,7 +32,7 @@ Storage = Literal["float32", "float16", "int8"]
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 _SCALE = ":scale"
 #: Arrays up to this size, and all vectors, stay float32 in ``float16``: they cost little and change most.
-_SMALL = 1 << 14
+_SMALL = 1 << 18
 
 
 def save_model(

@@ -9,7 +9,7 @@ import yaml
 
 import benchmarks.__main__ as command
 from benchmarks import commands, gpu, memory, paths, record
-from benchmarks.experiments import figures, pages, round_trip, table
+from benchmarks.experiments import figures, pages, round_trip, silent_references, table
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
@@ -199,3 +199,16 @@ def test_every_path_gives_one_set_of_stems():
 def test_the_memory_of_a_command_is_measured():
     row = commands.measure("separate -m speech_live", 0.02)
     assert 0.1 < row["peak_gb"] < 3 and row["seconds"] > 0
+
+
+def test_an_sdr_of_minus_139_db_comes_from_silent_references(rng):
+    """As the CNN auto-encoder's document scored: what is silent decides, whatever the estimates are."""
+    references = rng.standard_normal((3, 4000))
+    references[2] = 0
+    estimates = references + 0.1 * rng.standard_normal(references.shape)
+    rows = silent_references.summary([silent_references.score(references, estimates)])
+    assert (rows["sources"], rows["silent"]) == (3, 1)
+    assert rows["silent references of 1e-20, those alone"]["sdr"] < -350
+    assert rows["silent references of 1e-20, all"]["sdr"] < -100
+    assert rows["silent references left out"]["sdr"] == pytest.approx(20, abs=1)
+    assert "| -139 |" in silent_references.table({"model": rows})

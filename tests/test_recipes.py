@@ -21,7 +21,7 @@ from train.config import DataConfig, TrainConfig, load_config
 from train.data.bank import build_bank
 from train.data.excerpts import section_starts
 from train.data.recipes import SongFolders, TwoFolders, find_tracks
-from train.tools import render, tracks
+from train.tools import audit, render, tracks
 
 RATE = 4000
 
@@ -197,6 +197,30 @@ def test_rendered_examples_are_those_of_training(saved, tmp_path, capsys):
     assert rows[0]["clip"] == examples.describe(0)[0]["clip"]
     assert render.main([str(saved), "-n", "0", "-o", str(out)]) == 2
     assert "--count 0: expected at least 1" in capsys.readouterr().err
+
+
+def test_rendered_as_pcm_or_as_a_list_of_which_what_repeats_is_counted(saved, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert render.main([str(saved), "-n", "2", "-o", str(out), "--subtype", "PCM_16"]) == 0
+    assert soundfile.info(out / "mixtures" / "000001.wav").subtype == "PCM_16"
+    assert render.main([str(saved), "-n", "2", "-o", str(out), "--format", "mp3", "--subtype", "PCM_16"]) == 2
+    assert "PCM_16" in capsys.readouterr().err
+    listed = tmp_path / "listed"
+    assert render.main([str(saved), "-n", "40", "-o", str(listed), "--list"]) == 0
+    assert [p.name for p in listed.iterdir()] == ["examples.csv"]
+    *_, before = audit.repeats(listed / "examples.csv")
+    with open(listed / "examples.csv", "a", newline="") as file:  # example 40 again is example 0
+        lines = (listed / "examples.csv").read_text().splitlines()
+        file.write("".join(line.replace("000000", "000040", 1) + "\n" for line in lines[1:3]))
+    *sources, whole = audit.repeats(listed / "examples.csv")
+    assert [(r.source, r.draws) for r in sources] == [("drums", 41), ("rest", 41)]
+    assert all(r.same >= whole.same and r.most >= 2 and r.clips <= 41 - r.same for r in sources)
+    assert (whole.draws, whole.clips, whole.same) == (41, before.clips, before.same + 1)
+    assert audit.main([str(listed)]) == 0
+    assert "whole examples" in capsys.readouterr().out
+    (listed / "examples.csv").write_text("a,b\n")
+    assert audit.main([str(listed)]) == 2
+    assert "has no column clip" in capsys.readouterr().err
 
 
 def test_rendering_goes_on_where_it_stopped(saved, tmp_path):

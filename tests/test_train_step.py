@@ -371,6 +371,24 @@ def test_a_masks_complement_is_the_other_source(batch):
         SystemConfig(network=Complement(SpleeterUNet(activation="linear")))
 
 
+def test_a_masks_exponent_gives_the_source_more_of_what_is_in_doubt(batch):
+    plain = small_system("complement")
+    raised = System(
+        dataclasses.replace(plain.config, network=dataclasses.replace(plain.config.network, exponent=0.5))
+    )
+    variables = init_state(plain, SGD()()).variables()
+    features = jnp.abs(jax.random.normal(jax.random.key(1), (2, 1, plain.config.codec.num_bins, 16)))
+    (before, _), (after, _) = (s.network.apply(variables, features) for s in (plain, raised))
+    np.testing.assert_allclose(after[:, 0], np.sqrt(before[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(after.sum(1), 1, atol=1e-6)
+    shut = jax.tree.map(lambda x: -1e4 * jnp.ones_like(x), variables["params"])  # masks of 0
+
+    def total(params):
+        return raised.network.apply({**variables, "params": params}, features)[0][:, 0].sum()
+
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(jax.grad(total)(shut)))
+
+
 def test_the_average_follows_the_parameters(batch):
     system = small_system()
     rule = SGD(learning_rate=0.1)()

@@ -13,6 +13,9 @@ from jaxsep.networks.spleeter import SpleeterUNet
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
+#: Masks below it count as this much where a power is taken.
+_LEAST = 1e-6
+
 
 @register("network", "complement")
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Complement(HoldsNetwork):
     """Estimates the mask."""
     source: int = ranged(0, least=0, most=1)
     """Index of the source whose mask it is."""
+    exponent: float = ranged(1.0, least=0.05, most=8)
+    """The mask is the network's output to this power: below 1, the source gets more of what is in doubt."""
 
     @property
     def output_range(self) -> OutputRange:
@@ -57,7 +62,8 @@ class Complement(HoldsNetwork):
 
     def build(self, *, sources: int, channels: int, bins: int) -> BuiltComplement:
         """Return the network."""
-        return BuiltComplement(self.network.build(sources=1, channels=channels, bins=bins), self.source)
+        one = self.network.build(sources=1, channels=channels, bins=bins)
+        return BuiltComplement(one, self.source, self.exponent)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class BuiltComplement(HoldsBuilt):
 
     one: Any
     source: int
+    exponent: float = 1.0
 
     def init(self, key: jax.Array, features: jax.Array) -> dict:
         """Return fresh variables: the network's, under ``source_i``."""
@@ -83,6 +90,8 @@ class BuiltComplement(HoldsBuilt):
         return self._both(mask), carry
 
     def _both(self, mask):
+        if self.exponent != 1:  # the slope of a root has no bound at 0
+            mask = jnp.maximum(mask, _LEAST) ** self.exponent
         both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)
         return jnp.concatenate(both, axis=1)
 

@@ -3,6 +3,10 @@
 For each class: files, recordings, minutes; duplicates (files whose samples are the same, and files
 whose sound is, whatever their level, rate or format); the share of silence (30 ms frames 35 dB
 under the 95th percentile of the file), and the files that are more than 30 % silence.
+
+Of a folder that ``python -m train.tools.render`` wrote it says what repeats, by its ``examples.csv``: for
+each source the clips drawn, how often the most drawn one, and the share of draws that equal an earlier
+one in clip, start and everything that was done to it; and the share of whole examples that do.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import argparse
 import csv
 import hashlib
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,11 +72,16 @@ def main(arguments: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="holds a folder for each class")
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="holds a folder for each class, or the examples.csv of rendered ones"
+    )
     parser.add_argument("--csv", help="write the table here too")
     parser.add_argument("--list", action="store_true", help="name the duplicates")
     options = parser.parse_args(arguments)
     try:
+        if (listed := Path(options.folder) / "examples.csv").is_file():
+            print(_text_of_repeats(repeats(listed)))
+            return 0
         files, skipped = audit(Path(options.folder))
     except UserError as error:
         print(f"train.tools.audit: {error}", file=sys.stderr)
@@ -146,6 +156,56 @@ def duplicates(files: list[Audited]) -> list[list[Audited]]:
             groups.append(found)
         found.append(file)
     return [group for group in groups if len(group) > 1]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What repeats among the drawn examples of a source, or among whole examples."""
+
+    source: str
+    draws: int
+    clips: int
+    """Different clips among the draws."""
+    most: int
+    """How often the most drawn clip was."""
+    same: int
+    """Draws that an earlier one equals in everything."""
+
+
+def repeats(path: Path) -> list[Repeats]:
+    """Count what repeats in the ``examples.csv`` of a rendered set; the last row is of whole examples."""
+    draws: dict[str, list[tuple]] = {}
+    whole: dict[str, list[tuple]] = {}
+    with open(path, newline="") as file:
+        table = csv.DictReader(file)
+        if missing := {"example", "source", "clip"} - set(table.fieldnames or ()):
+            raise UserError(
+                f"{path}: has no column {sorted(missing)[0]}; expected what train.tools.render writes"
+            )
+        for row in table:
+            example, source = row.pop("example"), row["source"]
+            drawn = tuple(row.values())
+            draws.setdefault(source, []).append((row["clip"], drawn))
+            whole.setdefault(example, []).append(drawn)
+    if not draws:
+        raise UserError(f"{path}: lists no examples")
+    rows = []
+    for source, each in sorted(draws.items()):
+        clips = Counter(clip for clip, _ in each)
+        same = len(each) - len({drawn for _, drawn in each})
+        rows.append(Repeats(source, len(each), len(clips), max(clips.values()), same))
+    sets = Counter(tuple(sorted(parts)) for parts in whole.values())
+    return [
+        *rows,
+        Repeats("whole examples", len(whole), len(sets), max(sets.values()), len(whole) - len(sets)),
+    ]
+
+
+def _text_of_repeats(rows):
+    lines = [f"{'source':16} {'draws':>8} {'different':>10} {'most drawn':>11} {'repeated':>10}"]
+    for r in rows:
+        lines.append(f"{r.source:16} {r.draws:8} {r.clips:10} {r.most:11} {100 * r.same / r.draws:8.3f} %")
+    return "\n".join(lines)
 
 
 def _difference(a, b):
