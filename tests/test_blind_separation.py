@@ -10,7 +10,7 @@ import soundfile
 
 from jaxsep import bss, fastica, si_sdr
 from jaxsep.audio import read_audio
-from jaxsep.bss import diagnostics
+from jaxsep.bss import diagnostics, projection
 from jaxsep.cli import main
 
 INSTANTANEOUS = {"fastica": fastica, "infomax": bss.infomax, "fobi": bss.fobi}
@@ -374,3 +374,14 @@ def test_real_scenes_are_separated(recordings):
         gained = np.asarray(si_sdr(sources[:, None], y[None])).max(axis=1)
         gained -= np.asarray(si_sdr(sources, x[:1])).clip(-30)
         assert gained.min() > 8, scene
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 6, 9])
+def test_columns_of_inverses_are_those_of_numpy(rng, channels):
+    a = rng.standard_normal((2, channels, channels, 50)).astype(np.float32)
+    a = a[0] + 1j * a[1]
+    a[0, 0] = 0  # nothing to divide by without a pivot
+    for k in range(channels):
+        column = np.asarray(projection._inverse_column(a, k))
+        true = np.linalg.inv(np.moveaxis(a, -1, 0).astype(complex))[..., k].T
+        np.testing.assert_allclose(column, true, rtol=0, atol=3e-5 * np.abs(true).max())

@@ -1,6 +1,7 @@
 """The table of experiments, its figures, and the round trip: commands over small runs."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import soundfile
 import yaml
 
 import benchmarks.__main__ as command
-from benchmarks import commands, gpu, memory, paths, record
+from benchmarks import commands, gpu, growth, memory, paths, record
 from benchmarks.experiments import figures, pages, round_trip, silent_references, table
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
@@ -212,3 +213,26 @@ def test_an_sdr_of_minus_139_db_comes_from_silent_references(rng):
     assert rows["silent references of 1e-20, all"]["sdr"] < -100
     assert rows["silent references left out"]["sdr"] == pytest.approx(20, abs=1)
     assert "| -139 |" in silent_references.table({"model": rows})
+
+
+def test_growth_is_measured_drawn_and_tabulated(tmp_path, monkeypatch, capsys):
+    make = growth.OPERATIONS["stft"][0]
+    monkeypatch.setitem(growth.OPERATIONS, "stft", (make, {"length": (0.1, 0.2), "batch": (1, 2)}))
+    monkeypatch.setattr(growth, "_RESULTS", tmp_path / "growth.json")
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))  # it simulates devices otherwise
+    assert growth.main(["stft", "-o", str(tmp_path), "--record"]) == 0
+    assert (tmp_path / "stft.png").read_bytes()[1:4] == b"PNG"
+    rows = json.loads((tmp_path / "growth.json").read_text())["rows"]
+    assert [row["axis"] for row in rows][:2] == ["length", "batch"]
+    assert all(len(row["ms"]) == len(row["sizes"]) and min(row["ms"]) > 0 for row in rows)
+    assert "| stft |" in capsys.readouterr().out
+    assert growth.exponent([1, 2, 4, 8], [1, 1, 4, 16]) == 2
+    assert growth.main(["nothing"]) == 2
+    assert "nothing: expected some of stft" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", growth.OPERATIONS)
+def test_every_operation_whose_growth_is_measured_runs(name):
+    axes = growth.OPERATIONS[name][1]
+    assert growth.measure(name, "batch", axes["batch"][:1])["ms"][0] > 0

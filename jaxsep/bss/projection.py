@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 #: Share of a channel's level below which what is left of it is taken for rounding.
 _ROUNDING = 3e-6
+#: Channels up to which small systems are written out instead of given to LAPACK.
+_WRITTEN_OUT = 8
 
 
 def products(x: jax.Array) -> jax.Array:
@@ -147,7 +149,7 @@ def project_back(w: jax.Array, back: jax.Array) -> jax.Array:
 
 
 def _inverse_column(a, k):
-    """Column k, ``(m, bins)``, of the inverse of each of ``(m, m, bins)``; in closed form up to 3 x 3."""
+    """Column k, ``(m, bins)``, of the inverse of each of ``(m, m, bins)``; written out up to 8 x 8."""
     size = _root(_sum(power_of(a[:, j]) for j in range(len(a))))
     size = jnp.where(size > 0, size, 1.0)
     return _solve_unit(a / size[:, None], k) / size[k]
@@ -156,9 +158,11 @@ def _inverse_column(a, k):
 def _solve_unit(a, k):
     """The same of matrices whose rows have unit norm."""
     m = len(a)
-    if m > 3:
+    if m > _WRITTEN_OUT:
         unit = jnp.zeros((a.shape[-1], m, 1), a.dtype).at[:, k].set(1.0)
         return jnp.linalg.solve(jnp.moveaxis(a, -1, 0), unit)[..., 0].T
+    if m > 3:
+        return _eliminate(a, k)
     if m == 1:
         return 1.0 / a[0]
     if m == 2:
@@ -167,6 +171,28 @@ def _solve_unit(a, k):
     else:
         column = jnp.cross(a[(k + 1) % 3], a[(k + 2) % 3], axis=0)
     return column / _sum(a[k, j] * column[j] for j in range(m))
+
+
+def _eliminate(a, k):
+    """The same by Gaussian elimination with row pivots, over all bins at once.
+
+    LAPACK takes small matrices one by one, and its calls on two simulated devices have waited for each other
+    without end.
+    """
+    m = len(a)
+    unit = jnp.zeros_like(a[:, :1]).at[k].set(1.0)
+    work, pivots = jnp.concatenate([a, unit], axis=1), []
+    for i in range(m):
+        pick = jnp.argmax(power_of(work[:, i]), axis=0)
+        row = jnp.take_along_axis(work, pick[None, None], axis=0)[0]
+        left = jnp.where((jnp.arange(1, m - i)[:, None] == pick)[:, None], work[0], work[1:])
+        work = left - left[:, i, None] / row[i] * row
+        pivots.append(row)
+    solved = pivots[-1][m:] / pivots[-1][m - 1]
+    for i in reversed(range(m - 1)):
+        known = jnp.sum(pivots[i][i + 1 : m] * solved, axis=0)
+        solved = jnp.concatenate([((pivots[i][m] - known) / pivots[i][i])[None], solved])
+    return solved
 
 
 def _root(power):
