@@ -33,9 +33,10 @@ NAMES = (
     "auxiva",
     "bss_eval",
     "spleeter",
+    "separation",
 )
 #: Those that run on one device; others simulate one for each core, over which our functions spread.
-ONE_DEVICE = ("train_step", "sweep", "augment", "input", "spleeter")
+ONE_DEVICE = ("train_step", "sweep", "augment", "input", "spleeter", "separation")
 RECORD = Path(__file__).parent / "results"
 
 

@@ -64,6 +64,43 @@ def unet(torch, levels, filters, num_sources):
     return Network().to(memory_format=torch.channels_last)
 
 
+def spleeter(torch, levels=6, filters=16):
+    """Spleeter's U-Net for one source of stereo, channels last; sides are multiples of ``2 ** levels``."""
+    nn = torch.nn
+
+    class Network(nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            widths = [filters << level for level in range(levels)]
+            same = dict(kernel_size=5, stride=2, padding=2)
+            down = [nn.Conv2d(a, b, **same) for a, b in zip([2, *widths[:-1]], widths, strict=True)]
+            self.down = nn.ModuleList(down)
+            self.down_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in widths[:-1]])
+            outputs = [1, *widths[:-1]]
+            skips = [2 * width for width in widths[:-1]] + widths[-1:]
+            up = [
+                nn.ConvTranspose2d(a, b, output_padding=1, **same)
+                for a, b in zip(skips, outputs, strict=True)
+            ]
+            self.up = nn.ModuleList(up)
+            self.up_norm = nn.ModuleList([nn.BatchNorm2d(width) for width in outputs])
+            self.last = nn.Conv2d(1, 2, 4, dilation=2, padding=3)
+
+        def forward(self, size):
+            x, skips = size.contiguous(memory_format=torch.channels_last), []
+            for level, convolve in enumerate(self.down):
+                if level:
+                    x = nn.functional.leaky_relu(self.down_norm[level - 1](x), 0.2)
+                x = convolve(x)
+                skips.append(x)
+            for level in reversed(range(levels)):
+                x = x if level == levels - 1 else torch.cat([skips[level], x], 1)
+                x = self.up_norm[level](torch.relu(self.up[level](x)))
+            return torch.sigmoid(self.last(x))
+
+    return Network().to(memory_format=torch.channels_last)
+
+
 def cnn_autoencoder(torch, bins, frames, num_sources):
     """The CNN auto-encoder at its published sizes, by PyTorch's own (transposed) convolutions."""
     nn = torch.nn
