@@ -24,6 +24,7 @@ from jaxsep.errors import UserError
 
 NAMES = (
     "stft",
+    "stft_alone",
     "train_step",
     "step_memory",
     "sweep",
@@ -36,7 +37,7 @@ NAMES = (
     "separation",
 )
 #: Those that run on one device; others simulate one for each core, over which our functions spread.
-ONE_DEVICE = ("train_step", "sweep", "augment", "input", "spleeter", "separation")
+ONE_DEVICE = ("stft_alone", "train_step", "sweep", "augment", "input", "spleeter", "separation")
 RECORD = Path(__file__).parent / "results"
 
 

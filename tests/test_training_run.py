@@ -539,6 +539,7 @@ def test_what_is_missing_is_said_plainly(arguments, part, monkeypatch, capsys, t
         ("system: {codec: {transform: {n_fft: -4}}}", "n_fft=-4"),
         ("system: {codec: {transform: {n_fft: 1000000000}}}", "n_fft=1000000000"),
         ("system: {sources: [a/b], residual: a/b}", "a/b"),
+        ("{system: {network: {name: cnn_autoencoder}}, data: {seconds: 3.0}}", "takes 517 frames, not 188"),
         ("loss: !!python/object/apply:os.system ['true']", "not plain YAML"),
         ("[" * 5000, "not plain YAML"),
     ],

@@ -147,6 +147,13 @@ class TrainConfig:
             raise ValueError(
                 f"accumulate={self.accumulate}: expected a divisor of batch_size={self.batch_size}"
             )
+        window, codec = self.system.network.window, self.system.codec
+        if window and codec.frames(self.excerpt_samples) != window:
+            raise ValueError(
+                f"data.seconds={self.data.seconds}: system.network.name={self.system.network.name!r} takes "
+                f"{window} frames, not {codec.frames(self.excerpt_samples)}; expected "
+                f"{codec.samples(window) / self.system.sample_rate:.4f} s"
+            )
         if self.system.channels != 2 and (self.augment.pan or self.augment.swap_channels):
             field_name = "pan" if self.augment.pan else "swap_channels"
             value = getattr(self.augment, field_name)
