@@ -68,11 +68,10 @@ def score_track(
     heard = np.array([e is not None and bool(np.any(e)) for e in estimates])
     # Each source is judged on its own: the mixture stands in for an estimate that is not there.
     given = np.stack([e if h else mixture for e, h in zip(estimates, heard, strict=True)])
-    given = given.astype(np.float32)
+    given = given.astype(np.float32, copy=False)
     figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere, judge)
-    wanted, estimated, before = pad(references, given, everywhere)
-    figures["si_sdr"] = np.asarray(si_sdr(wanted, estimated))
-    figures["si_sdri"] = figures["si_sdr"] - np.asarray(si_sdr(wanted, before))
+    figures["si_sdr"], before = (_si_sdr(references, x) for x in (given, everywhere))
+    figures["si_sdri"] = figures["si_sdr"] - before
     if voiced is not None:
         figures |= score_voiced(references, given, mixture, voiced)
     rows: list[dict] = []
@@ -96,12 +95,12 @@ def mute_inaudible(references: np.ndarray) -> np.ndarray:
       [1.0, 0.01, 0.0]
     """
 
-    def energy(x):
-        return np.sum(np.square(x, dtype=np.float64), axis=-1, keepdims=True)
+    def energy(x):  # a buffer at a time, not a copy in float64
+        return np.einsum("...i,...i->...", x, x, dtype=np.float64)[..., None]
 
     mixture = np.mean(energy(np.sum(references, axis=0)))
     inaudible = energy(references) < 10 ** (-INAUDIBLE_DB / 10) * mixture
-    return np.where(inaudible, 0, references).astype(references.dtype)
+    return np.where(inaudible, 0, references).astype(references.dtype) if inaudible.any() else references
 
 
 def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
@@ -132,6 +131,14 @@ def _whole(references, given, everywhere, judge):
         (sdr, sir, sar), (base, *_) = (score(references[:, c], x[:, c]) for x in (given, everywhere))
         figures["sdr"][:, c], figures["sir"][:, c], figures["sar"][:, c] = sdr, sir, sar
         figures["nsdr"][:, c] = sdr - base
+    return figures
+
+
+def _si_sdr(references, estimates):
+    """SI-SDR ``(sources, channels)``, a signal at a time: a long track is not held once more."""
+    figures = np.empty(references.shape[:2], np.float32)
+    for at in np.ndindex(figures.shape):
+        figures[at] = si_sdr(*pad(references[at], estimates[at]))
     return figures
 
 

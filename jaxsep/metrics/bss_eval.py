@@ -18,7 +18,7 @@ from jaxsep.metrics.distortion import Energies, correlations, cut, fit_both, par
 #: More sources than this have too many orders to try them all.
 _MOST_TO_PERMUTE = 8
 #: Samples of numpy arrays above which they are scored piece by piece, and those of a piece.
-_LONG, _PIECE = 1 << 23, 1 << 21
+_LONG, _PIECE = 1 << 21, 1 << 20
 
 
 class BSSEval(NamedTuple):
