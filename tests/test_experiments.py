@@ -10,7 +10,7 @@ import yaml
 
 import benchmarks.__main__ as command
 from benchmarks import commands, gpu, growth, memory, paths, record
-from benchmarks.experiments import figures, pages, round_trip, silent_references, table
+from benchmarks.experiments import figures, pages, round_trip, silent_references, table, voice_over_piano
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
@@ -236,3 +236,24 @@ def test_growth_is_measured_drawn_and_tabulated(tmp_path, monkeypatch, capsys):
 def test_every_operation_whose_growth_is_measured_runs(name):
     axes = growth.OPERATIONS[name][1]
     assert growth.measure(name, "batch", axes["batch"][:1])["ms"][0] > 0
+
+
+def test_voices_over_pianos_are_mixed_as_loud_and_only_of_what_validates(tmp_path, rng):
+    for name in ("voices", "pianos/kept", "pianos/trained"):
+        (tmp_path / name).mkdir(parents=True)
+    for i in range(3):
+        soundfile.write(tmp_path / "voices" / f"v{i}.wav", 0.1 * rng.standard_normal((8000, 2)), 16000)
+    for name in ("kept", "trained"):
+        soundfile.write(tmp_path / "pianos" / name / "piano.wav", 0.01 * rng.standard_normal(20000), 16000)
+    table = "path,source_id,split\nkept/piano.wav,a,dev\ntrained/piano.wav,b,train\n"
+    (tmp_path / "pianos" / "manifest.csv").write_text(table)
+    found = voice_over_piano.mixtures(tmp_path / "voices", tmp_path / "pianos", 2)
+    assert list(found) == ["v0 over kept", "v2 over kept"]
+    for stems in found.values():
+        voice, piano = stems["vocals"], stems["accompaniment"]
+        assert voice.shape == piano.shape == (1, 8000)
+        assert np.mean(piano**2) == pytest.approx(np.mean(voice**2), rel=1e-4)
+    right = soundfile.read(tmp_path / "voices" / "v2.wav")[0][:, 1]
+    np.testing.assert_allclose(found["v2 over kept"]["vocals"][0], right, atol=1e-6)
+    with pytest.raises(UserError, match="too few recordings for 4 mixtures"):
+        voice_over_piano.mixtures(tmp_path / "voices", tmp_path / "pianos", 4)

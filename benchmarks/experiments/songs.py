@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         scores = {name: score(estimate, *section) for name, section in sections.items()}
         key = title if options.voice_level is None else f"{title}, voice {options.voice_level:+g} dB"
         results[key] = {"summary": summarize(list(scores.values())), "sections": scores}
-        _say(key, results[key])
+        say(key, results[key])
     path.write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
@@ -105,7 +105,8 @@ def summarize(scores: list[dict], draws: int = 1000) -> dict[str, dict[str, list
     return summary
 
 
-def _say(title, rows):
+def say(title: str, rows: dict) -> None:
+    """Print an estimator's rows: sections, mean and interval."""
     print(f"{title}: vocals, accompaniment: improvement of SI-SDR and SDR, dB")
     for name, section in rows["sections"].items():
         print(f"  {name:24}" + "".join(f"{section[s][f]:8.2f}" for s in _FILES for f in _FIGURES))
