@@ -190,6 +190,9 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in options.names if name not in OPERATIONS]:
         print(f"benchmarks.growth: {unknown[0]}: expected some of {', '.join(OPERATIONS)}", file=sys.stderr)
         return 2
+    if options.record and options.names:
+        print("benchmarks.growth: --record: keeps all operations; name none", file=sys.stderr)
+        return 2
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={cores}")
     import jax

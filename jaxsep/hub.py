@@ -31,8 +31,9 @@ Storage = Literal["float32", "float16", "int8"]
 
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 _SCALE = ":scale"
-#: Arrays up to this size, and all vectors, stay float32 in ``float16``: they cost little and change most.
-_SMALL = 1 << 18
+#: Arrays up to this size, or this share of the model but no more than the last size, and all vectors stay
+#: float32 in ``float16``: they cost little and change most.
+_SMALL, _SMALL_SHARE, _SMALL_MOST = 1 << 14, 1 / 32, 1 << 18
 
 
 def save_model(
@@ -208,7 +209,9 @@ def _stored(flat, storage):
     """Arrays as they are stored."""
     if storage != "int8":
         kept = {k: np.asarray(v, np.float32) for k, v in flat.items()}
-        return {k: v.astype(storage) if v.ndim > 1 and v.size > _SMALL else v for k, v in kept.items()}
+        share = round(_SMALL_SHARE * sum(v.size for v in kept.values()))
+        small = max(_SMALL, min(_SMALL_MOST, share))
+        return {k: v.astype(storage) if v.ndim > 1 and v.size > small else v for k, v in kept.items()}
     stored = {}
     for key, value in flat.items():
         value = np.asarray(value, np.float32)

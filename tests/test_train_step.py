@@ -381,7 +381,9 @@ def test_a_masks_exponent_gives_the_source_more_of_what_is_in_doubt(batch):
     (before, _), (after, _) = (s.network.apply(variables, features) for s in (plain, raised))
     np.testing.assert_allclose(after[:, 0], np.sqrt(before[:, 0]), atol=1e-6)
     np.testing.assert_allclose(after.sum(1), 1, atol=1e-6)
-    shut = jax.tree.map(lambda x: -1e4 * jnp.ones_like(x), variables["params"])  # masks of 0
+    shut = jax.tree.map(jnp.zeros_like, variables["params"])
+    shut["source_0"]["outputs"]["bias"] -= 1e4  # masks of 0, which stay
+    assert not raised.network.apply({**variables, "params": shut}, features)[0][:, 0].any()
 
     def total(params):
         return raised.network.apply({**variables, "params": params}, features)[0][:, 0].sum()

@@ -552,6 +552,16 @@ def test_a_wrong_config_is_refused_by_field(tmp_path, text, part):
     assert part in str(error.value)
 
 
+def test_excerpts_and_a_networks_window_are_given_together(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("system: {codec: {transform: {n_fft: 512, hop_length: 128}}}")
+    network = ["--system.network.name", "cnn_autoencoder"]
+    with pytest.raises(UserError, match=r"takes 517 frames, not 501; expected 4\.1280 s"):
+        load_config(str(path), network)
+    config = load_config(str(path), [*network, "--data.seconds", "4.128"])
+    assert config.excerpt_samples == 66048
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_loads_and_can_be_overridden(path):
     config = load_config(str(path), ["--system.overlap-seconds", "0.3", "--steps", "3"])

@@ -147,13 +147,6 @@ class TrainConfig:
             raise ValueError(
                 f"accumulate={self.accumulate}: expected a divisor of batch_size={self.batch_size}"
             )
-        window, codec = self.system.network.window, self.system.codec
-        if window and codec.frames(self.excerpt_samples) != window:
-            raise ValueError(
-                f"data.seconds={self.data.seconds}: system.network.name={self.system.network.name!r} takes "
-                f"{window} frames, not {codec.frames(self.excerpt_samples)}; expected "
-                f"{codec.samples(window) / self.system.sample_rate:.4f} s"
-            )
         if self.system.channels != 2 and (self.augment.pan or self.augment.swap_channels):
             field_name = "pan" if self.augment.pan else "swap_channels"
             value = getattr(self.augment, field_name)
@@ -202,7 +195,19 @@ def load_config(path: str, arguments: list[str]) -> TrainConfig:
         config = from_dict(TrainConfig, values, "config")
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}{_hint(error)}") from error
-    return _overridden(config, path, overrides)
+    return _fits_window(_overridden(config, path, overrides))
+
+
+def _fits_window(config):
+    """Refuse excerpts that do not fill a network's window; of a whole config, as fields change one by one."""
+    window, codec = config.system.network.window, config.system.codec
+    if window and (frames := codec.frames(config.excerpt_samples)) != window:
+        seconds, name = codec.samples(window) / config.system.sample_rate, config.system.network.name
+        raise UserError(
+            f"data.seconds={config.data.seconds}: system.network.name={name!r} takes {window} frames, not "
+            f"{frames}; expected {seconds:.4f} s"
+        )
+    return config
 
 
 def _read_yaml(path):

@@ -100,7 +100,10 @@ def summary(scored: list[dict[str, np.ndarray]]) -> dict:
     sounds = np.concatenate([s["sounds"] for s in scored])
 
     def means(scores, which):
-        return {f: round(float(np.mean(x[which])), 2) for f, x in zip(_FIGURES, scores, strict=True)}
+        chosen = {f: x[which] for f, x in zip(_FIGURES, scores, strict=True)}
+        # Where one source sounds alone nothing interferes, and its SIR is infinite.
+        kept = {f: x[np.isfinite(x)] for f, x in chosen.items()}
+        return {f: round(float(np.mean(x)), 2) if len(x) else None for f, x in kept.items()}
 
     return {
         "sources": len(sounds),
@@ -118,7 +121,7 @@ def table(rows: dict[str, dict]) -> str:
     lines.append("| CNN auto-encoder, the document's | not said | -139 | -18.7 | 8 |")
     for model, row in rows.items():
         for way in (k for k, x in row.items() if isinstance(x, dict)):
-            cells = " | ".join(f"{row[way][f]:.1f}" for f in _FIGURES)
+            cells = " | ".join("-" if row[way][f] is None else f"{row[way][f]:.1f}" for f in _FIGURES)
             lines.append(f"| {model} | {way} | {cells} |")
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 #: Share of a channel's level below which what is left of it is taken for rounding.
 _ROUNDING = 3e-6
-#: Channels up to which small systems are written out instead of given to LAPACK.
+#: Channels up to which small systems are written out instead of given to LAPACK. (More of them, spread over
+#: simulated devices of one CPU, may hang.)
 _WRITTEN_OUT = 8
 
 

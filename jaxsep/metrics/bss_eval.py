@@ -316,7 +316,7 @@ def _fit(moments, channels, permute):
     lags, right = moments.lags, moments.right
     sources = lags.shape[1] // channels
     at = jnp.arange(lags.shape[1]).reshape(sources, channels)
-    every, own = fit_both(lags, right, at)
+    every, own = fit_both(lags, right, at, permute)
     order = jnp.arange(sources)
     if permute and sources > 1:
         target = own.energy.reshape(sources, channels, sources, channels).sum((1, 3))

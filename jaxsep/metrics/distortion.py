@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxsep.metrics.toeplitz import largest_eigenvalue, solve_toeplitz, toeplitz_product
 
 #: Rows (sources times channels) up to which the filters of sources alone are solved as one system.
-_ROWS_AT_ONCE = 3
+_ROWS_AT_ONCE = 2
 
 
 class Blocks(NamedTuple):
@@ -107,8 +107,8 @@ def fit_filters(lags: jax.Array, right: jax.Array) -> Filters:
     return Filters(filters * scale[:, None], energy, jax.lax.stop_gradient(condition))
 
 
-def fit_both(lags: jax.Array, right: jax.Array, at: jax.Array) -> tuple[Filters, Filters]:
-    """Filters from all references together, and from each source's alone, to every estimate.
+def fit_both(lags: jax.Array, right: jax.Array, at: jax.Array, every: bool) -> tuple[Filters, Filters]:
+    """Filters from all references together to every estimate, and from each source's alone.
 
     Sources alone are one system, too, of a block diagonal matrix. Few rows are solved so, as a second problem
     of the same shape, which is compiled once for both; more rows are quicker source by source.
@@ -116,6 +116,7 @@ def fit_both(lags: jax.Array, right: jax.Array, at: jax.Array) -> tuple[Filters,
     Args:
       lags, right: as for :func:`fit_filters`.
       at: ``(sources, channels)``: the rows of each source.
+      every: whether sources alone need filters to every estimate; the others may be zero if not.
     """
     if len(at) == 1:
         fit = fit_filters(lags, right)
@@ -125,9 +126,16 @@ def fit_both(lags: jax.Array, right: jax.Array, at: jax.Array) -> tuple[Filters,
         alone = jnp.where(same[:, None] == same, lags, 0.0)
         both = jax.vmap(fit_filters, in_axes=(0, None))(jnp.stack([lags, alone]), right)
         return jax.tree.map(lambda x: x[0], both), jax.tree.map(lambda x: x[1], both)
-    each = jax.vmap(lambda rows: fit_filters(lags[:, rows[:, None], rows], right[:, rows]))(at)
-    taps = jnp.moveaxis(each.taps, 0, 1).reshape(right.shape)
-    own = Filters(taps, each.energy.reshape(right.shape[1:]), jnp.max(each.condition))
+    wanted = jnp.broadcast_to(jnp.arange(lags.shape[1]), (len(at), lags.shape[1])) if every else at
+
+    def fit_alone(rows, columns):
+        fit = fit_filters(lags[:, rows[:, None], rows], right[:, rows[:, None], columns])
+        taps = jnp.zeros_like(right[:, : len(rows)]).at[..., columns].set(fit.taps)
+        return taps, jnp.zeros_like(right[0, : len(rows)]).at[:, columns].set(fit.energy), fit.condition
+
+    taps, energy, condition = jax.vmap(fit_alone)(at, wanted)
+    taps = jnp.moveaxis(taps, 0, 1).reshape(right.shape)
+    own = Filters(taps, energy.reshape(right.shape[1:]), jnp.max(condition))
     return fit_filters(lags, right), own
 
 

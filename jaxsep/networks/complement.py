@@ -13,7 +13,7 @@ from jaxsep.networks.spleeter import SpleeterUNet
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
-#: Masks below it count as this much where a power is taken.
+#: Masks below it are 0 where a power is taken.
 _LEAST = 1e-6
 
 
@@ -91,7 +91,7 @@ class BuiltComplement(HoldsBuilt):
 
     def _both(self, mask):
         if self.exponent != 1:  # the slope of a root has no bound at 0
-            mask = jnp.maximum(mask, _LEAST) ** self.exponent
+            mask = jnp.where(mask > _LEAST, jnp.maximum(mask, _LEAST) ** self.exponent, 0.0)
         both = (mask, 1.0 - mask) if self.source == 0 else (1.0 - mask, mask)
         return jnp.concatenate(both, axis=1)
 

@@ -6,7 +6,7 @@ under the 95th percentile of the file), and the files that are more than 30 % si
 
 Of a folder that ``python -m train.tools.render`` wrote it says what repeats, by its ``examples.csv``: for
 each source the clips drawn, how often the most drawn one, and the share of draws that equal an earlier
-one in clip, start and everything that was done to it; and the share of whole examples that do.
+one in clip, start, level and all else that its row says; and the share of whole examples that do.
 """
 
 from __future__ import annotations
@@ -80,21 +80,27 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         if (listed := Path(options.folder) / "examples.csv").is_file():
-            print(_text_of_repeats(repeats(listed)))
-            return 0
+            if options.list:
+                raise UserError("--list: names duplicate files; a table of examples lists its own repeats")
+            return _said(repeats(listed), _text_of_repeats, options.csv)
         files, skipped = audit(Path(options.folder))
     except UserError as error:
         print(f"train.tools.audit: {error}", file=sys.stderr)
         return 2
-    rows = table(files)
-    print(_text(rows))
+    status = _said(table(files), _text, options.csv)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)
     if options.list:
         for group in duplicates(files):
             print("the same sound: " + ", ".join(f.path for f in group))
-    if options.csv:
-        with open(options.csv, "w", newline="") as file:
+    return status
+
+
+def _said(rows, text, path):
+    """Print rows, and write them to a CSV file where one is named; the exit status."""
+    print(text(rows))
+    if path:
+        with open(path, "w", newline="") as file:
             writer = csv.DictWriter(file, list(asdict(rows[0])))
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
@@ -169,7 +175,7 @@ class Repeats:
     most: int
     """How often the most drawn clip was."""
     same: int
-    """Draws that an earlier one equals in everything."""
+    """Draws that an earlier one equals in all that the table says, before augmentation."""
 
 
 def repeats(path: Path) -> list[Repeats]:

@@ -55,6 +55,10 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"--count {options.count}: expected at least 1")
         config = load_config(options.config, overrides)
         check_format(options.format, config.system.sample_rate, config.system.channels, options.subtype)
+        if options.list and (Path(options.out) / "mixtures").is_dir():
+            raise UserError(
+                f"--list: {options.out} holds rendered examples and their table; choose another folder"
+            )
         kind = None if options.list else (options.format, options.subtype)
         render(config, options.count, Path(options.out), options.part, kind)
     except (UserError, OSError) as error:
