@@ -376,7 +376,7 @@ def test_real_scenes_are_separated(recordings):
         assert gained.min() > 8, scene
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4, 6, 9])
+@pytest.mark.parametrize("channels", [2, 3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 9))])
 def test_columns_of_inverses_are_those_of_numpy(rng, channels):
     a = rng.standard_normal((2, channels, channels, 50)).astype(np.float32)
     a = a[0] + 1j * a[1]

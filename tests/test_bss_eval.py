@@ -227,7 +227,7 @@ def test_conjugate_gradients_solve_what_the_recursion_solves(rng):
         np.testing.assert_allclose(filters.reshape(128, 3), true, rtol=0, atol=1e-6 * np.abs(true).max())
 
 
-@pytest.mark.parametrize("gain", [0.3, 0.5, 1.0])
+@pytest.mark.parametrize("gain", [0.3, *(pytest.param(g, marks=pytest.mark.slow) for g in (0.5, 1.0))])
 def test_conjugate_gradients_know_where_rounding_left_them_nothing(rng, gain):
     """A mono source between two channels: in float32 the equations may lose their definiteness."""
     s, _ = mixed(rng, 2, 4000, 0.9)
