@@ -19,7 +19,7 @@ from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 
-from benchmarks.record import compared, environment, plot, read_rows
+from benchmarks.record import compared, cores, environment, plot, read_rows
 from jaxsep.errors import UserError
 
 NAMES = (
@@ -95,9 +95,8 @@ def _apart(name, folder):
     pid = os.fork() if hasattr(os, "fork") else 0
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # One simulated device a core: XLA's CPU FFT runs on one core per device.
-    devices = 1 if name in ONE_DEVICE else cores
+    devices = 1 if name in ONE_DEVICE else cores()
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     try:
         _run(name, folder)

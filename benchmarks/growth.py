@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.record import cores, environment
+
 _RESULTS = Path(__file__).parent / "results" / "growth.json"
 _RATE = 22050
 #: Timings of a size, after a warm call; their median counts.
@@ -147,13 +149,11 @@ def _jitted(call, x):
 def _on_devices(make, count):
     """The largest batch, spread over so many devices."""
     import jax
-    from jax.sharding import NamedSharding, PartitionSpec
+
+    from benchmarks.timing import over_devices
 
     call, x = make(batch=16)
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("batch",))
-    spec = PartitionSpec("batch")
-    program = jax.jit(jax.shard_map(call, mesh=mesh, in_specs=spec, out_specs=spec))
-    spread = jax.device_put(x, NamedSharding(mesh, spec))
+    program, spread = over_devices(call, count), over_devices(lambda x: x, count)(x)
     return lambda: jax.block_until_ready(program(spread))
 
 
@@ -193,11 +193,8 @@ def main(arguments: list[str]) -> int:
     if options.record and options.names:
         print("benchmarks.growth: --record: keeps all operations; name none", file=sys.stderr)
         return 2
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={cores}")
+    os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={cores()}")
     import jax
-
-    from benchmarks.record import environment
 
     out, rows = Path(options.out), []
     out.mkdir(parents=True, exist_ok=True)

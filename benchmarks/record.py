@@ -29,10 +29,15 @@ def environment() -> dict[str, Any]:
         "jax": jax.__version__,
         "numpy": found["versions"]["numpy"],
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "device": f"{len(devices)} x {devices[0].device_kind}",
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_bytes(usage) -> int:

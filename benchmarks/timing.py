@@ -72,9 +72,9 @@ def difference(ours, theirs) -> float:
     return float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
 
 
-def over_devices(function: Callable) -> Callable:
-    """``function`` over the leading axis, spread over all devices."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+def over_devices(function: Callable, count: int | None = None) -> Callable:
+    """``function`` over the leading axis, spread over the first ``count`` devices; all when None."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("batch",))
     spec = jax.sharding.PartitionSpec("batch")
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec))
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +63,8 @@ def estimated(config, separator: Separator, count: int):
     if missing := [s for s in sources if s not in separator.sources]:
         raise UserError(f"the model has no stem {missing[0]!r}; expected {', '.join(sources)}")
     bank = open_part(config, "valid")
-    data = replace(config.data, recipe=replace(config.data.recipe, valid_mixtures=count))
-    examples = config.data.recipe.examples(data, bank, sources, config.seed, config.excerpt_samples, count)
+    recipe, length = config.data.recipe, config.excerpt_samples
+    examples = recipe.examples(config.data, bank, sources, config.seed, length, count)
     for i in range(count):
         references = np.asarray(examples[i]["sources"]).mean(axis=1)
         stems = separator(references.sum(axis=0), rate)

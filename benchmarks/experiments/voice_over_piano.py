@@ -47,10 +47,11 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(options.json)
     results = json.loads(path.read_text()) if path.exists() else {}
+    command = "python -m benchmarks.experiments.voice_over_piano"
     for title, estimate in estimators.items():
         scores = {name: score(estimate, references, _RATE) for name, references in mixed.items()}
         results[title] = {
-            "command": f"python -m benchmarks.experiments.voice_over_piano {title}",
+            "command": f"{command} {title}" if title in options.models else command,
             "summary": summarize(list(scores.values())),
             "sections": scores,
         }

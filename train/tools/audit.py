@@ -82,29 +82,29 @@ def main(arguments: list[str]) -> int:
         if (listed := Path(options.folder) / "examples.csv").is_file():
             if options.list:
                 raise UserError("--list: names duplicate files; a table of examples lists its own repeats")
-            return _said(repeats(listed), _text_of_repeats, options.csv)
+            _say(repeats(listed), _text_of_repeats, options.csv)
+            return 0
         files, skipped = audit(Path(options.folder))
     except UserError as error:
         print(f"train.tools.audit: {error}", file=sys.stderr)
         return 2
-    status = _said(table(files), _text, options.csv)
+    _say(table(files), _text, options.csv)
     for line in skipped:
         print(f"skipped {line}", file=sys.stderr)
     if options.list:
         for group in duplicates(files):
             print("the same sound: " + ", ".join(f.path for f in group))
-    return status
+    return 0
 
 
-def _said(rows, text, path):
-    """Print rows, and write them to a CSV file where one is named; the exit status."""
+def _say(rows, text, path):
+    """Print rows, and write them to a CSV file where one is named."""
     print(text(rows))
     if path:
         with open(path, "w", newline="") as file:
             writer = csv.DictWriter(file, list(asdict(rows[0])))
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
-    return 0
 
 
 def audit(folder: Path) -> tuple[list[Audited], list[str]]:
