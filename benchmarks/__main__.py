@@ -26,6 +26,7 @@ NAMES = (
     "stft",
     "stft_alone",
     "train_step",
+    "train_step_bound",
     "step_memory",
     "sweep",
     "augment",
@@ -37,7 +38,16 @@ NAMES = (
     "separation",
 )
 #: Those that run on one device; others simulate one for each core, over which our functions spread.
-ONE_DEVICE = ("stft_alone", "train_step", "sweep", "augment", "input", "spleeter", "separation")
+ONE_DEVICE = (
+    "stft_alone",
+    "train_step",
+    "train_step_bound",
+    "sweep",
+    "augment",
+    "input",
+    "spleeter",
+    "separation",
+)
 RECORD = Path(__file__).parent / "results"
 
 

@@ -81,7 +81,7 @@ def run(say) -> list[Result]:
             continue
         peers, sizes = {}, set()
         for threads in (1, 2):
-            step, number = _torch(torch, case, sources)
+            step, number = torch_step(torch, case, sources)
             peers[f"torch, {threads} threads"] = torch_threads(torch, step, threads)
             sizes.add(number)
         results += compare(case.name, ours, peers, rounds=5)
@@ -109,7 +109,7 @@ def _ours(case, sources):
     return call, sum(x.size for x in jax.tree.leaves(state.params))
 
 
-def _torch(torch, case, sources):
+def torch_step(torch, case, sources):
     """The same step in PyTorch: STFT, network, ratio mask, MSE, fused Adam."""
     torch.manual_seed(0)
     network = case.torch(torch)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,7 +17,7 @@ from jaxsep.evaluation import baseline_estimator
 from jaxsep.hub import load_model, save_model
 from jaxsep.networks import LSTMMask
 from jaxsep.system import System, SystemConfig
-from train.tools import audit, publish
+from train.tools import audit, average, publish
 
 RATE = 8000
 
@@ -148,3 +149,45 @@ def test_a_model_is_published_with_the_scores_of_the_benchmark(tmp_path, capsys)
     scores.write_text(json.dumps({"results": {}}))
     assert publish.main([*given, "--scores", str(scores)]) == 2
     assert "holds no scores of sounds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shares", "first"), [(None, 0.5), ("1,3", 0.25), ("1,0", 1.0)])
+def test_models_are_averaged_array_by_array(tmp_path, shares, first):
+    system = _small_models(tmp_path, "a", "b")
+    out = tmp_path / "both"
+    given = [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(out)]
+    given += ["--shares", shares] if shares else []
+    assert average.main(given) == 0
+    one, two, mean = (load_model(tmp_path / name)[1] for name in ("a", "b", "both"))
+    expected = jax.tree.map(lambda x, y: first * x + (1 - first) * y, one, two)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-7), mean, expected)
+    assert load_model(out)[0].config == system.config
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["a", "other"], "lacks"),
+        (["a", "b", "--shares", "1"], "expected 2 numbers"),
+        (["a", "b", "--shares", "1,-1"], "expected 2 numbers"),
+        (["a", "b", "--shares", "0,0"], "expected 2 numbers"),
+        (["a", "b", "--shares", "1,x"], "expected 2 numbers"),
+        (["a", "nowhere"], "nowhere"),
+    ],
+)
+def test_models_that_cannot_be_averaged(tmp_path, capsys, given, reason):
+    _small_models(tmp_path, "a", "b")
+    _small_models(tmp_path, "other", width=5)
+    given = [str(tmp_path / x) if i < 2 else x for i, x in enumerate(given)]
+    assert average.main([*given, "-o", str(tmp_path / "out")]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def _small_models(folder, *names, width=4):
+    """Models of one system, each begun elsewhere."""
+    config = SystemConfig(codec=Codec(STFT(n_fft=64, hop_length=16)), network=LSTMMask(layers=1, width=width))
+    system = System(config)
+    for i, name in enumerate(names):
+        save_model(folder / name, system, system.init(jax.random.key(i)), storage="float32")
+    return system

@@ -7,11 +7,12 @@ References:
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsep._checks import at_least, standard_promotion
 from jaxsep._rows import each_problem, varying_as
@@ -79,9 +80,18 @@ def fastica(
     if not tol > 0:
         raise ValueError(f"tol={tol}: expected a positive number")
     contrast = get_contrast(fun)
-    # Not the identity: the principal axes can be a fixed point that is not a solution.
-    start = jax.random.normal(jax.random.key(0) if key is None else key, (n, n), jnp.float32)
-    return _fastica(x, start, jnp.float32(tol), n, algorithm, contrast, at_least("max_iter", max_iter, 1))
+    start = _fixed_start(n) if key is None else jax.random.normal(key, (n, n), jnp.float32)
+    return _fastica(x, start, np.float32(tol), n, algorithm, contrast, at_least("max_iter", max_iter, 1))
+
+
+@lru_cache(maxsize=64)
+def _fixed_start(n):
+    """Where the search begins without a key, on the host: the same numbers drawn anew cost a call each time.
+
+    Not the identity: the principal axes can be a fixed point that is not a solution.
+    """
+    with jax.ensure_compile_time_eval():
+        return np.asarray(jax.random.normal(jax.random.key(0), (n, n), jnp.float32))
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))

@@ -14,9 +14,6 @@ from jaxsep.bss.result import ICAResult
 #: Samples looked at together: what stays in a CPU core's cache.
 _BLOCK = 1 << 13
 
-#: Samples whose products are summed in one go; longer sums lose digits.
-_CHUNK = 1 << 10
-
 #: Smallest eigenvalue, as a share of the largest, that float32 tells from rounding.
 _FLOOR = 16 * float(jnp.finfo(jnp.float32).eps)
 
@@ -103,19 +100,10 @@ def _moments(x, change):
 
     def block(part):
         y = change(part)
-        return jnp.sum(y, axis=1), _products(y)
+        return jnp.sum(y, axis=1), y @ y.T
 
     total, products = jax.tree.map(lambda s: s / x.shape[1], sum_blocks(block, x))
     return total, products - jnp.outer(total, total)
-
-
-def _products(y):
-    """``y @ y.T``, summed by chunks so that long sums keep their digits."""
-    rows, samples = y.shape
-    if samples % _CHUNK:
-        return y @ y.T
-    y = y.reshape(rows, -1, _CHUNK)
-    return jnp.sum(jnp.einsum("ikc,jkc->kij", y, y), axis=0)
 
 
 def sum_blocks(function: Callable[[jax.Array], object], x: jax.Array):
@@ -188,16 +176,15 @@ def finish(x, white: Whitening, w, num_steps, converged) -> ICAResult:
     w = w / jnp.linalg.norm(w, axis=1, keepdims=True)
     unmixing = jnp.where(active[:, None], w @ white.matrix, 0.0)
     mixing = jnp.where(active[None, :], white.inverse @ jnp.linalg.inv(w), 0.0)
+    finite = jnp.all(jnp.isfinite(unmixing)) & jnp.all(jnp.isfinite(white.mean))
     # Step by step: in one float32 matrix the weakest direction would lose what the second step gained.
-    last = jnp.where(active[:, None], w @ white.second, 0.0)
+    last = jnp.where(finite, jnp.where(active[:, None], w @ white.second, 0.0), jnp.nan)
 
     def separate(part):
         return last @ (white.first @ (part - white.mean[:, None]) - white.shift[:, None])
 
-    sources = _map_blocks(separate, x, n)
-    finite = jnp.all(jnp.isfinite(unmixing)) & jnp.all(jnp.isfinite(white.mean))
     return ICAResult(
-        sources=jnp.where(finite, sources, jnp.nan),
+        sources=_map_blocks(separate, x, n),
         unmixing=unmixing,
         mixing=mixing,
         mean=white.mean,
