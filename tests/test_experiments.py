@@ -10,7 +10,15 @@ import yaml
 
 import benchmarks.__main__ as command
 from benchmarks import commands, gpu, growth, memory, paths, record
-from benchmarks.experiments import figures, pages, round_trip, silent_references, table, voice_over_piano
+from benchmarks.experiments import (
+    drums,
+    figures,
+    pages,
+    round_trip,
+    silent_references,
+    table,
+    voice_over_piano,
+)
 from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
@@ -259,3 +267,29 @@ def test_voices_over_pianos_are_mixed_as_loud_and_only_of_what_validates(tmp_pat
     np.testing.assert_allclose(found["v2 over kept"]["vocals"][0], right, atol=1e-6)
     with pytest.raises(UserError, match="too few recordings for 4 mixtures"):
         voice_over_piano.mixtures(tmp_path / "voices", tmp_path / "pianos", 4)
+
+
+def test_drums_are_scored_by_waveform_and_blind_to_phase(tmp_path, rng, capsys):
+    time = np.arange(3 * RATE) / RATE
+    for part in "ab":
+        folder = tmp_path / "songs" / f"song_{part}" / "seg00"
+        folder.mkdir(parents=True)
+        clicks = 0.5 * rng.standard_normal(time.size) * (time % 0.5 < 0.05)
+        tones = {"vocals": 300.0, "other": 900.0}
+        sounds = {"drums": clicks} | {name: 0.1 * np.sin(2 * np.pi * f * time) for name, f in tones.items()}
+        for name, sound in sounds.items():
+            soundfile.write(folder / f"{name}.wav", sound, RATE, subtype="FLOAT")
+    rows = [f"song_{p}/seg00/{n}.wav,{p},{s}" for p, s in (("a", "train"), ("b", "dev")) for n in sounds]
+    (tmp_path / "songs" / "manifest.csv").write_text("\n".join(["path,source_id,split", *rows]) + "\n")
+    out = tmp_path / "drums.json"
+    assert drums.main(["--data", str(tmp_path / "songs"), "--json", str(out)]) == 0
+    results = json.loads(out.read_text())
+    assert all(list(row["sections"]) == ["song_b/seg00"] for row in results.values())
+    mixture, ideal, mel = results.values()
+    assert mixture["summary"]["si_sdri"][0] == 0 < 5 < ideal["summary"]["si_sdri"][0]
+    assert ideal["summary"]["distance"][0] < mixture["summary"]["distance"][0] / 2
+    assert ideal["summary"]["correlation"][0] > mixture["summary"]["correlation"][0]
+    assert mel["summary"]["correlation"][0] > mixture["summary"]["correlation"][0]
+    assert mel["summary"]["si_sdri"][0] < 0  # whose phase is made up
+    assert drums.main(["--data", str(tmp_path / "nowhere"), "--json", str(out)]) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import librosa
 import numpy as np
 import pytest
 
@@ -160,3 +161,55 @@ def test_emphasized_mask_error_is_that_of_the_masked_magnitudes(rng, target):
     for e in (-1.0, 3.0, np.nan):
         with pytest.raises(ValueError, match=f"emphasis={e}"):
             losses.mask_mse(estimate, spectra, target, emphasis=e)
+
+
+def _decibels_float64(reference, estimate, floor_db):
+    top = reference.max()
+    return [10 * np.log10(np.maximum(x / top, 10 ** (floor_db / 10))) for x in (reference, estimate)]
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "floor"), [(2048, 512, -80.0), (512, 128, -30.0)])
+def test_log_spectral_distance_equals_float64(rng, n_fft, hop, floor):
+    s = rng.standard_normal((2, 3, 9000))
+    e = s + 0.3 * rng.standard_normal(s.shape)
+    found = metrics.log_spectral_distance(
+        s.astype("f"), e.astype("f"), n_fft=n_fft, hop_length=hop, floor_db=floor
+    )
+    assert found.shape == (2, 3)
+    for i in np.ndindex(2, 3):
+        how = dict(n_fft=n_fft, hop_length=hop, pad_mode="constant")
+        powers = [np.abs(librosa.stft(x[i], **how)) ** 2 for x in (s, e)]
+        a, b = _decibels_float64(*powers, floor)
+        np.testing.assert_allclose(found[i], np.sqrt(((a - b) ** 2).mean(0)).mean(), rtol=1e-3)
+
+
+def test_mel_correlation_equals_librosa_and_numpy(rng):
+    s = rng.standard_normal((2, 22050)) * np.linspace(0, 1, 22050)
+    e = s + 0.3 * rng.standard_normal(s.shape)
+    found = metrics.mel_correlation(s.astype("f"), e.astype("f"), sample_rate=16000, n_mels=40)
+    for i in range(2):
+        how = dict(sr=16000, n_mels=40, pad_mode="constant")
+        powers = [librosa.feature.melspectrogram(y=x[i], **how) for x in (s, e)]
+        a, b = _decibels_float64(*powers, -80.0)
+        np.testing.assert_allclose(found[i], np.corrcoef(a.ravel(), b.ravel())[0, 1], atol=1e-3)
+
+
+def test_scores_blind_to_phase_are_blind_to_it_and_not_to_the_level(rng):
+    s = rng.standard_normal(22050).astype("f")
+    spectrum = np.fft.rfft(s)
+    turned = np.fft.irfft(spectrum * np.exp(1j * np.pi / 3)).astype("f")
+    assert metrics.si_sdr(s, turned) < 0
+    assert metrics.log_spectral_distance(s, turned) < 1 < metrics.log_spectral_distance(s, 2 * s)
+    assert metrics.mel_correlation(s, turned) > 0.99
+    zero = np.zeros_like(s)
+    assert np.isnan(metrics.log_spectral_distance(zero, s)) and np.isnan(metrics.mel_correlation(zero, s))
+    assert np.isfinite(metrics.log_spectral_distance(s, zero)) and np.isnan(metrics.mel_correlation(s, zero))
+
+
+@pytest.mark.parametrize("score", [metrics.log_spectral_distance, metrics.mel_correlation])
+@pytest.mark.parametrize(
+    ("shape", "options", "reason"), [(4999, {}, "estimate.shape"), (5000, {"floor_db": 0.0}, "floor_db")]
+)
+def test_scores_blind_to_phase_refuse(score, shape, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        score(np.ones(5000, "f"), np.ones(shape, "f"), **options)

@@ -78,6 +78,8 @@ CALLS = {
     "si_sdr": lambda x: metrics.si_sdr(x, other(x)),
     "sd_sdr": lambda x: metrics.sd_sdr(x, other(x)),
     "snr": lambda x: metrics.snr(x, other(x)),
+    "log_spectral_distance": lambda x: metrics.log_spectral_distance(x, other(x), n_fft=64, hop_length=16),
+    "mel_correlation": lambda x: metrics.mel_correlation(x, other(x), n_fft=256, hop_length=64, n_mels=8),
     "si_sdr_improvement": lambda x: metrics.si_sdr_improvement(x, other(x), x.sum(1)),
     "nsdr": lambda x: metrics.nsdr(x, other(x), x.sum(1), filter_length=8),
     "bss_eval_sources": lambda x: metrics.bss_eval_sources(x, other(x), filter_length=8),

@@ -52,28 +52,34 @@ def main(arguments: list[str]) -> int:
     for title, estimate in estimators.items():
         scores = {name: score(estimate, *section) for name, section in sections.items()}
         key = title if options.voice_level is None else f"{title}, voice {options.voice_level:+g} dB"
-        results[key] = {"summary": summarize(list(scores.values())), "sections": scores}
+        models = [title] if title in options.models else []
+        level = [] if options.voice_level is None else ["--voice-level", f"{options.voice_level:g}"]
+        command = " ".join(["python -m benchmarks.experiments.songs", *models, *level])
+        results[key] = {"command": command, "summary": summarize(list(scores.values())), "sections": scores}
         say(key, results[key])
     path.write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
 
-def read_sections(folder: Path, voice_level: float | None = None) -> dict[str, tuple[dict, int]]:
+def read_sections(
+    folder: Path, voice_level: float | None = None, files: dict[str, tuple[str, ...]] = _FILES
+) -> dict[str, tuple[dict, int]]:
     """The validation sections: name -> ``{stem: (1, samples)}`` and their rate.
 
     Args:
       folder: holds a folder for each section.
       voice_level: dB of the voice above the accompaniment; as it was when None.
+      files: stem -> patterns of the files whose sum it is.
     """
-    config = DataConfig(SongFolders(files=_FILES), train=str(folder), valid=str(folder))
+    config = DataConfig(SongFolders(files=files), train=str(folder), valid=str(folder))
     found = {}
-    for track in find_tracks(config, folder, tuple(_FILES), "valid"):
+    for track in find_tracks(config, folder, tuple(files), "valid"):
         reader = AudioReader(track.sources[0][0].file)
         rate = reader.sample_rate
         reader.close()
         stems = {
             stem: sum(read_audio(s.file, rate).mean(axis=0, keepdims=True) for s in signals)
-            for stem, signals in zip(_FILES, track.sources, strict=True)
+            for stem, signals in zip(files, track.sources, strict=True)
         }
         if voice_level is not None:
             power = {stem: np.mean(np.square(x, dtype=np.float64)) for stem, x in stems.items()}

@@ -56,7 +56,11 @@ def main(arguments: list[str]) -> int:
             seconds = np.array([row["seconds"] for row in voice])
             ends = interval(drawn_means(seconds * [row["nsdr"] for row in voice], seconds))
             print("voice GNSDR: 95 % of draws of the clips {:.2f} to {:.2f} dB".format(*ends))
+            models = [title] if title in options.models else []
+            every = ["--every", str(options.every)] if options.every > 1 else []
+            command = ["python -m benchmarks.experiments.vocals", options.folder, *models, *every]
             results[title] = {
+                "command": " ".join(command),
                 "clips": len(clips),
                 "summary": scored["summary"],
                 "voice GNSDR interval": ends,

@@ -10,3 +10,5 @@ from jaxsep.metrics.bss_eval import bss_eval_sources as bss_eval_sources
 from jaxsep.metrics.ratios import sd_sdr as sd_sdr
 from jaxsep.metrics.ratios import si_sdr as si_sdr
 from jaxsep.metrics.ratios import snr as snr
+from jaxsep.metrics.spectra import log_spectral_distance as log_spectral_distance
+from jaxsep.metrics.spectra import mel_correlation as mel_correlation
