@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
             print("voice GNSDR: 95 % of draws of the clips {:.2f} to {:.2f} dB".format(*ends))
             models = [title] if title in options.models else []
             every = ["--every", str(options.every)] if options.every > 1 else []
-            command = ["python -m benchmarks.experiments.vocals", options.folder, *models, *every]
+            clips_of = options.folder.replace(os.environ.get("JAXSEP_DATA") or "$JAXSEP_DATA", "$JAXSEP_DATA")
+            command = ["python -m benchmarks.experiments.vocals", clips_of, *models, *every]
             results[title] = {
                 "command": " ".join(command),
                 "clips": len(clips),
