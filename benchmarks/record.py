@@ -35,6 +35,23 @@ def environment() -> dict[str, Any]:
     }
 
 
+def command_line(module: str, *arguments: object) -> str:
+    """A command as records name it: a path below ``JAXSEP_DATA`` by that variable, any other by its name.
+
+    Example:
+      >>> command_line("benchmarks.experiments.songs", "vocals", "--voice-level", "10")
+      'python -m benchmarks.experiments.songs vocals --voice-level 10'
+    """
+    return " ".join(["python -m", module, *(_portable(str(argument)) for argument in arguments)])
+
+
+def _portable(argument):
+    path, data = Path(argument), os.environ.get("JAXSEP_DATA")
+    if data and path.is_absolute() and path.is_relative_to(data):
+        return f"$JAXSEP_DATA/{path.relative_to(data)}"
+    return path.name if path.is_absolute() else argument
+
+
 def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

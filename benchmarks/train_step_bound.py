@@ -3,8 +3,8 @@
 A program for each network of ``train_step``: the matrix products or convolutions of the forward and the
 backward pass in their shapes, and the gradients of every weight, but no transform, activation, normalization,
 loss or optimizer. Convolutions take the forms of :mod:`jaxsep.nn.convolution`: as XLA's own, with its
-derivatives, they take 10 times as long. Where it takes longer than PyTorch's whole step, no step made of
-these products is as fast as that one.
+derivatives, they are slower. Where it takes longer than PyTorch's whole step, no step made of these products,
+in these forms and with these options of XLA, is as fast as that one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(say) -> list[Result]:
 
 
 def lstm_products(rng, frames=125, batch=16, bins=513, width=1000, layers=3, outputs=1026):
-    """Products of stacked LSTM layers and their heads; the gates are one sum instead of what they compute."""
+    """Products of stacked LSTM layers and their heads; a quarter of a product is the state."""
     inputs = [bins] + [width] * (layers - 1)
     weights = [(_normal(rng, n, 4 * width), _normal(rng, width, 4 * width)) for n in inputs]
     arrays = (_normal(rng, frames, batch, bins), weights, _normal(rng, width, outputs))

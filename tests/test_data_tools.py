@@ -162,6 +162,7 @@ def test_models_are_averaged_array_by_array(tmp_path, shares, first):
     expected = jax.tree.map(lambda x, y: first * x + (1 - first) * y, one, two)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-7), mean, expected)
     assert load_model(out)[0].config == system.config
+    assert load_model(out)[2]["license"] == "license of a; license of b"
 
 
 @pytest.mark.parametrize(
@@ -173,21 +174,25 @@ def test_models_are_averaged_array_by_array(tmp_path, shares, first):
         (["a", "b", "--shares", "0,0"], "expected 2 numbers"),
         (["a", "b", "--shares", "1,x"], "expected 2 numbers"),
         (["a", "nowhere"], "nowhere"),
+        (["a", "stereo"], "channels=2"),
     ],
 )
 def test_models_that_cannot_be_averaged(tmp_path, capsys, given, reason):
     _small_models(tmp_path, "a", "b")
     _small_models(tmp_path, "other", width=5)
+    _small_models(tmp_path, "stereo", channels=2)
     given = [str(tmp_path / x) if i < 2 else x for i, x in enumerate(given)]
     assert average.main([*given, "-o", str(tmp_path / "out")]) == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def _small_models(folder, *names, width=4):
-    """Models of one system, each begun elsewhere."""
-    config = SystemConfig(codec=Codec(STFT(n_fft=64, hop_length=16)), network=LSTMMask(layers=1, width=width))
+def _small_models(folder, *names, width=4, channels=1):
+    """Models of one system, each begun elsewhere and with a license of its own."""
+    codec = Codec(STFT(n_fft=64, hop_length=16))
+    config = SystemConfig(codec=codec, network=LSTMMask(layers=1, width=width), channels=channels)
     system = System(config)
     for i, name in enumerate(names):
-        save_model(folder / name, system, system.init(jax.random.key(i)), storage="float32")
+        about = {"license": f"license of {name}"}
+        save_model(folder / name, system, system.init(jax.random.key(i)), info=about, storage="float32")
     return system

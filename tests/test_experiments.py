@@ -3,13 +3,14 @@
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
 import soundfile
 import yaml
 
 import benchmarks.__main__ as command
-from benchmarks import commands, gpu, growth, memory, paths, record
+from benchmarks import commands, gpu, growth, memory, paths, record, train_step_bound
 from benchmarks.experiments import (
     drums,
     figures,
@@ -293,3 +294,27 @@ def test_drums_are_scored_by_waveform_and_blind_to_phase(tmp_path, rng, capsys):
     assert mel["summary"]["si_sdri"][0] < 0  # whose phase is made up
     assert drums.main(["--data", str(tmp_path / "nowhere"), "--json", str(out)]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+SMALL_BOUNDS = {
+    train_step_bound.lstm_products: dict(frames=3, batch=2, bins=5, width=4, layers=2, outputs=6),
+    train_step_bound.unet_convolutions: dict(batch=1, bins=16, frames=8, levels=2, filters=2),
+    train_step_bound.cnn_products: dict(batch=1, bins=9, frames=12, sources=2, span=4),
+}
+
+
+@pytest.mark.parametrize("make", SMALL_BOUNDS)
+def test_products_alone_have_a_gradient_of_every_weight(make, rng):
+    program, arrays = make(rng, **SMALL_BOUNDS[make])
+    gradients = jax.tree.leaves(jax.jit(program)(*arrays))
+    weights = [a for a in jax.tree.leaves(arrays) if a.shape not in ((3, 2, 5), (1, 16, 8, 1), (1, 12, 9))]
+    assert sorted(g.shape for g in gradients) == sorted(w.shape for w in weights)
+    assert all(np.isfinite(g).all() and np.any(g) for g in gradients)
+
+
+def test_a_record_names_no_path_of_this_machine(monkeypatch):
+    monkeypatch.setenv("JAXSEP_DATA", "/data/")
+    found = record.command_line(
+        "benchmarks.x", "/data/mir1k/valid", "/data2/a", "vocals", "runs/a", "--every", 4
+    )
+    assert found == "python -m benchmarks.x $JAXSEP_DATA/mir1k/valid a vocals runs/a --every 4"

@@ -203,13 +203,22 @@ def test_scores_blind_to_phase_are_blind_to_it_and_not_to_the_level(rng):
     assert metrics.mel_correlation(s, turned) > 0.99
     zero = np.zeros_like(s)
     assert np.isnan(metrics.log_spectral_distance(zero, s)) and np.isnan(metrics.mel_correlation(zero, s))
-    assert np.isfinite(metrics.log_spectral_distance(s, zero)) and np.isnan(metrics.mel_correlation(s, zero))
+    assert np.isfinite(metrics.log_spectral_distance(s, zero))
+    for floor in (-80.0, -33.3):
+        score = partial(metrics.mel_correlation, n_mels=40, floor_db=floor)
+        assert np.isnan(score(s, zero)) and np.isnan(jax.jit(score)(s, zero))
 
 
 @pytest.mark.parametrize("score", [metrics.log_spectral_distance, metrics.mel_correlation])
 @pytest.mark.parametrize(
-    ("shape", "options", "reason"), [(4999, {}, "estimate.shape"), (5000, {"floor_db": 0.0}, "floor_db")]
+    ("estimate", "options", "reason"),
+    [
+        (np.ones(4999, "f"), {}, "estimate.shape"),
+        (np.ones(5000, int), {}, "estimate"),
+        (np.ones(0, "f"), {}, "estimate"),
+        *[(np.ones(5000, "f"), {"floor_db": x}, "floor_db") for x in (0.0, -301.0, np.nan)],
+    ],
 )
-def test_scores_blind_to_phase_refuse(score, shape, options, reason):
+def test_scores_blind_to_phase_refuse(score, estimate, options, reason):
     with pytest.raises(ValueError, match=reason):
-        score(np.ones(5000, "f"), np.ones(shape, "f"), **options)
+        score(np.ones(5000, "f"), estimate, **options)

@@ -15,6 +15,7 @@ from test_train_step import GAMMA, SMALL, in_time, small_system, uneven
 import jaxsep
 from jaxsep import augment, baselines, bss, losses, masks, metrics, spectral, wiener
 from jaxsep.bss import diagnostics
+from jaxsep.bss.fastica import _fixed_start
 from jaxsep.optimizers import Adam
 from jaxsep.parts import find
 from jaxsep.training import eval_step, init_state, train_step
@@ -221,6 +222,14 @@ def test_a_function_runs_inside_shard_map(x, name):
         parts
     )
     assert_same(found, CALLS[name](x))
+
+
+def test_fastica_runs_inside_shard_map_outside_jit(x):
+    """Where nothing was traced before, so that no constant of an earlier call is at hand."""
+    _fixed_start.cache_clear()
+    mesh, parts = spread(x, AxisType.Auto)
+    found = jax.shard_map(CALLS["fastica"], mesh=mesh, in_specs=P("devices"), out_specs=P("devices"))(parts)
+    assert_same(found, CALLS["fastica"](x))
 
 
 #: Each of another kind: loops, draws, indices and constants whose types were wrong.

@@ -17,8 +17,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.experiments.intervals import drawn_means, interval
+from benchmarks.experiments.intervals import mean_and_interval
 from benchmarks.experiments.songs import read_sections
+from benchmarks.record import command_line
 from jaxsep.codecs import Codec, Direct, GriffinLim, Mel
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
@@ -28,6 +29,7 @@ from jaxsep.separator import Separator
 from train.data.listing import data_folder
 
 _RESULTS = Path(__file__).parents[1] / "results" / "drums.json"
+_DATA = "$JAXSEP_DATA/multitrack"
 _FILES = {"drums": ("drums.*",), "rest": ("vocals.*", "other.*")}
 
 
@@ -35,7 +37,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.drums", description=__doc__)
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model's name, or a folder")
-    parser.add_argument("--data", default="$JAXSEP_DATA/multitrack", metavar="FOLDER")
+    parser.add_argument("--data", default=_DATA, metavar="FOLDER")
     parser.add_argument("--json", default=str(_RESULTS))
     options = parser.parse_args(arguments)
     try:
@@ -55,8 +57,11 @@ def main(arguments: list[str]) -> int:
     for title, estimate in estimators.items():
         rows = {name: score(estimate, *section) for name, section in sections.items()}
         models = [title] if title in options.models else []
-        command = " ".join(["python -m benchmarks.experiments.drums", *models])
-        results[title] = {"command": command, "summary": summarize(list(rows.values())), "sections": rows}
+        data = [] if options.data == _DATA else ["--data", options.data]
+        command = command_line("benchmarks.experiments.drums", *models, *data)
+        figures = next(iter(rows.values()))
+        summary = {f: mean_and_interval([row[f] for row in rows.values()], digits=3) for f in figures}
+        results[title] = {"command": command, "summary": summary, "sections": rows}
         mean = {figure: values[0] for figure, values in results[title]["summary"].items()}
         print(f"{title:50}{mean['si_sdri']:9.2f}{mean['distance']:9.2f}{mean['correlation']:11.3f}")
     path.write_text(json.dumps(results, indent=2) + "\n")
@@ -83,16 +88,6 @@ def score(estimate: Estimator, references: dict[str, np.ndarray], rate: int) -> 
         "distance": round(float(np.mean(log_spectral_distance(drums, found))), 2),
         "correlation": round(float(np.mean(mel_correlation(drums, found, sample_rate=rate))), 3),
     }
-
-
-def summarize(rows: list[dict[str, float]], draws: int = 1000) -> dict[str, list[float]]:
-    """Mean and interval of each figure over the sections: ``[mean, low, high]``."""
-    summary = {}
-    for figure in rows[0]:
-        values = np.array([row[figure] for row in rows])
-        ends = interval(drawn_means(values, np.ones(len(values)), draws))
-        summary[figure] = [round(float(values.mean()), 3), *ends]
-    return summary
 
 
 if __name__ == "__main__":

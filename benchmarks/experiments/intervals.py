@@ -22,11 +22,22 @@ def drawn_means(totals, weights, draws: int = 1000, rng: np.random.Generator | N
     return np.asarray(totals)[chosen].sum(axis=1) / np.asarray(weights)[chosen].sum(axis=1)
 
 
-def interval(means) -> list[float]:
-    """Lower and upper end of what 95 % of the means lie in.
+def interval(means, digits: int = 2) -> list[float]:
+    """Lower and upper end of what 95 % of the means lie in, rounded to ``digits``.
 
     Example:
       >>> interval(np.arange(101))
       [2.5, 97.5]
     """
-    return [round(float(end), 2) for end in np.percentile(means, [2.5, 97.5])]
+    return [round(float(end), digits) for end in np.percentile(means, [2.5, 97.5])]
+
+
+def mean_and_interval(values, draws: int = 1000, digits: int = 2) -> list[float]:
+    """``[mean, low, high]`` of what was measured once on each recording.
+
+    Example:
+      >>> mean_and_interval([1.0, 1.0])
+      [1.0, 1.0, 1.0]
+    """
+    drawn = drawn_means(values, np.ones(len(values)), draws)
+    return [round(float(np.mean(values)), digits), *interval(drawn, digits)]

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiments.intervals import drawn_means, interval
+from benchmarks.experiments.intervals import mean_and_interval
+from benchmarks.record import command_line
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator, score_track
@@ -27,6 +28,7 @@ from train.data.listing import data_folder
 from train.data.recipes import SongFolders, find_tracks
 
 _RESULTS = Path(__file__).parents[1] / "results" / "songs.json"
+_DATA = "$JAXSEP_DATA/multitrack"
 _FILES = {"vocals": ("vocals.*",), "accompaniment": ("drums.*", "bass.*", "other.*", "accompaniment.*")}
 #: What is listed -> its name among the scores of a track.
 _FIGURES = {"si_sdri": "si_sdri", "sdri": "nsdr"}
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.songs", description=__doc__)
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model's name, or a folder")
-    parser.add_argument("--data", default="$JAXSEP_DATA/multitrack", metavar="FOLDER")
+    parser.add_argument("--data", default=_DATA, metavar="FOLDER")
     parser.add_argument("--voice-level", type=float, metavar="DB")
     parser.add_argument("--json", default=str(_RESULTS))
     options = parser.parse_args(arguments)
@@ -54,7 +56,8 @@ def main(arguments: list[str]) -> int:
         key = title if options.voice_level is None else f"{title}, voice {options.voice_level:+g} dB"
         models = [title] if title in options.models else []
         level = [] if options.voice_level is None else ["--voice-level", f"{options.voice_level:g}"]
-        command = " ".join(["python -m benchmarks.experiments.songs", *models, *level])
+        data = [] if options.data == _DATA else ["--data", options.data]
+        command = command_line("benchmarks.experiments.songs", *models, *level, *data)
         results[key] = {"command": command, "summary": summarize(list(scores.values())), "sections": scores}
         say(key, results[key])
     path.write_text(json.dumps(results, indent=2) + "\n")
@@ -105,9 +108,7 @@ def summarize(scores: list[dict], draws: int = 1000) -> dict[str, dict[str, list
     for stem in _FILES:
         summary[stem] = {}
         for figure in _FIGURES:
-            values = np.array([s[stem][figure] for s in scores])
-            ends = interval(drawn_means(values, np.ones(len(values)), draws))
-            summary[stem][figure] = [round(float(values.mean()), 2), *ends]
+            summary[stem][figure] = mean_and_interval([s[stem][figure] for s in scores], draws)
     return summary
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.intervals import drawn_means, interval
+from benchmarks.record import command_line
 from jaxsep.audio import AudioWriter, audio_files, read_audio, write_together
 from jaxsep.baselines import oracle
 from jaxsep.cli import main as jaxsep
@@ -58,11 +58,9 @@ def main(arguments: list[str]) -> int:
             ends = interval(drawn_means(seconds * [row["nsdr"] for row in voice], seconds))
             print("voice GNSDR: 95 % of draws of the clips {:.2f} to {:.2f} dB".format(*ends))
             models = [title] if title in options.models else []
-            every = ["--every", str(options.every)] if options.every > 1 else []
-            clips_of = options.folder.replace(os.environ.get("JAXSEP_DATA") or "$JAXSEP_DATA", "$JAXSEP_DATA")
-            command = ["python -m benchmarks.experiments.vocals", clips_of, *models, *every]
+            every = ["--every", options.every] if options.every > 1 else []
             results[title] = {
-                "command": " ".join(command),
+                "command": command_line("benchmarks.experiments.vocals", options.folder, *models, *every),
                 "clips": len(clips),
                 "summary": scored["summary"],
                 "voice GNSDR interval": ends,

@@ -21,13 +21,13 @@ def log_spectral_distance(
       reference: ``(..., samples)`` floating-point waveform.
       estimate: of the same shape.
       n_fft, hop_length: of the STFT, samples.
-      floor_db: dB relative to the loudest bin of the reference, below 0.
+      floor_db: dB relative to the loudest bin of the reference, -300 at the lowest, below 0.
 
     Returns:
       ``(...,)`` float32, dB: 0 for equal spectrograms. NaN for a silent reference.
 
     Raises:
-      ValueError: integers, empty arrays, different shapes, or a floor that is not below 0.
+      ValueError: integers, empty arrays, different shapes, or a floor out of range.
 
     Example:
       >>> s = jnp.sin(0.3 * jnp.arange(8000))
@@ -38,8 +38,8 @@ def log_spectral_distance(
       A. Gray and J. Markel, "Distance measures for speech processing", IEEE Trans. ASSP 24(5), 1976.
     """
     reference, estimate = _pair(reference, estimate, floor_db)
-    sizes = [magnitude(stft(x, n_fft=n_fft, hop_length=hop_length)) ** 2 for x in (reference, estimate)]
-    a, b = _decibels(sizes, floor_db)
+    powers = [magnitude(stft(x, n_fft=n_fft, hop_length=hop_length)) ** 2 for x in (reference, estimate)]
+    a, b = _decibels(powers, floor_db)
     return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(a - b), axis=-2)), axis=-1)
 
 
@@ -60,13 +60,14 @@ def mel_correlation(
       estimate: of the same shape. Its level matters only through the floor.
       sample_rate: Hz.
       n_fft, hop_length, n_mels: see :func:`jaxsep.spectral.melspectrogram`.
-      floor_db: dB relative to the loudest band of the reference, below 0, that all below it counts as.
+      floor_db: dB relative to the loudest band of the reference that all below it counts as; see
+        :func:`log_spectral_distance`.
 
     Returns:
       ``(...,)`` float32 in [-1, 1]. NaN for a silent reference, or where one of both is the same everywhere.
 
     Raises:
-      ValueError: integers, empty arrays, different shapes, or a floor that is not below 0.
+      ValueError: integers, empty arrays, different shapes, or a floor out of range.
 
     Example:
       >>> s = jnp.sin(0.3 * jnp.arange(8000)) * jnp.linspace(0, 1, 8000)
@@ -79,8 +80,10 @@ def mel_correlation(
         for x in (reference, estimate)
     ]
     a, b = (x.reshape(*x.shape[:-2], -1) for x in _decibels(powers, floor_db))
+    same = (jnp.max(a, axis=-1) == jnp.min(a, axis=-1)) | (jnp.max(b, axis=-1) == jnp.min(b, axis=-1))
     a, b = a - jnp.mean(a, axis=-1, keepdims=True), b - jnp.mean(b, axis=-1, keepdims=True)
-    return jnp.sum(a * b, axis=-1) / jnp.sqrt(jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1))
+    energies = jnp.where(same, 1.0, jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1))
+    return jnp.where(same, jnp.nan, jnp.sum(a * b, axis=-1) / jnp.sqrt(energies))
 
 
 def _pair(reference, estimate, floor_db):
@@ -88,8 +91,8 @@ def _pair(reference, estimate, floor_db):
     at_least_ndim("reference", reference, 1, "(..., samples)")
     if reference.shape != estimate.shape:
         raise ValueError(f"estimate.shape={estimate.shape}: expected {reference.shape}, the reference's")
-    if not floor_db < 0:
-        raise ValueError(f"floor_db={floor_db}: expected a number below 0")
+    if not -300 <= floor_db < 0:
+        raise ValueError(f"floor_db={floor_db}: expected a number from -300 on, below 0")
     return reference, estimate
 
 

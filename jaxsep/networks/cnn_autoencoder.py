@@ -62,7 +62,7 @@ class CNNAutoencoder(LinenNetwork):
 
     @property
     def cpu_options(self) -> dict[str, str]:
-        """Sums by XLA itself, not by YNNPACK: a fifth off a training step."""
+        """YNNPACK for products alone, not for sums: a fifth off a training step."""
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
 
     def check(self, num_sources: int, num_bins: int) -> None:
@@ -117,7 +117,7 @@ class CNNAutoencoderModule(nn.Module):
         the gradient of all their outputs anew for every one of them.
         """
         shape = (span, outputs[0].shape[-1], 1)
-        weights = [Weights(1.0, name=f"decoder_{i}_frequency")(shape) for i in range(len(outputs))]
+        weights = [Weights(name=f"decoder_{i}_frequency")(shape) for i in range(len(outputs))]
         if outputs[0].shape[1] == 1:
             kernels = jnp.stack([kernel[..., 0].T for kernel, _ in weights])
             y = jnp.einsum("src,scb->srb", jnp.stack([x[:, 0] for x in outputs]), kernels)
@@ -127,14 +127,12 @@ class CNNAutoencoderModule(nn.Module):
 
 
 class Weights(nn.Module):
-    """The kernel of a convolution, and its bias, which begins as a constant."""
-
-    bias: float = 0.0
+    """The kernel of the last convolution of a decoder, and its bias, which begins at one."""
 
     @nn.compact
     def __call__(self, shape):
-        bias = self.param("bias", nn.initializers.constant(self.bias), shape[-1:])
-        return self.param("kernel", _init, shape), bias
+        kernel = self.param("kernel", _init, shape)
+        return kernel, self.param("bias", nn.initializers.ones, shape[-1:])
 
 
 class Filters(nn.Module):
@@ -146,13 +144,12 @@ class Filters(nn.Module):
     features: int
     span: int
     way: Way = "valid"
-    bias: float = 0.0
 
     @nn.compact
     def __call__(self, x):
         rows, length, channels = x.shape
         kernel = self.param("kernel", _init, (self.span, channels, self.features))
-        bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.way == "valid" and length == self.span:
             y = (x.reshape(rows, -1) @ kernel.reshape(-1, self.features))[:, None]
         elif self.way == "transposed" and length == 1:

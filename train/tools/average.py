@@ -24,12 +24,14 @@ from jaxsep.hub import find_model, load_model, save_model
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.tools.average", description=__doc__)
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="names or folders, a run's too")
+    parser.add_argument("model", metavar="MODEL", help="a name or a folder, a run's too")
+    parser.add_argument("models", metavar="MODEL", nargs="+")
     parser.add_argument("-o", "--out", required=True, metavar="FOLDER")
     parser.add_argument("--shares", metavar="A,B,...", help="default: all alike")
     options = parser.parse_args(arguments)
     try:
-        average(options.models, _shares(options.shares, len(options.models)), Path(options.out))
+        models = [options.model, *options.models]
+        average(models, _shares(options.shares, len(models)), Path(options.out))
     except (UserError, OSError) as error:
         print(f"train.tools.average: {error}", file=sys.stderr)
         return 2
@@ -39,15 +41,24 @@ def main(arguments: list[str]) -> int:
 def average(models: list[str], shares: list[float], folder: Path) -> None:
     """Write the model whose arrays are the sum of shares of those of ``models``."""
     system, first, info = load_model(find_model(models[0]))
+    licenses = [info.get("license")]
     total = jax.tree.map(lambda x: shares[0] * np.asarray(x, np.float32), first)
     for model, share in zip(models[1:], shares[1:], strict=True):
-        _, other, _ = load_model(find_model(model))
+        its, other, about = load_model(find_model(model))
+        for name in ("sample_rate", "channels"):
+            if getattr(its.config, name) != getattr(system.config, name):
+                raise UserError(
+                    f"{model}: {name}={getattr(its.config, name)}, that of {models[0]} is "
+                    f"{getattr(system.config, name)}; average models of one kind"
+                )
+        licenses.append(about.get("license"))
         start = start_from(first, other)
         if start.fresh:
             raise UserError(f"{model}: lacks {start.fresh[0]} of {models[0]}, or has it in another shape")
         total = jax.tree.map(lambda t, x, share=share: t + share * np.asarray(x), total, start.variables)
-    kept = {name: info[name] for name in ("description", "license") if info.get(name)}
-    save_model(folder, system, total, info={"name": folder.name, **kept}, storage="float32")
+    owed = "; ".join(dict.fromkeys(text for text in licenses if text))
+    about = {"name": folder.name, "description": info.get("description", ""), "license": owed}
+    save_model(folder, system, total, info=about, storage="float32")
     print(f"{folder}: " + " + ".join(f"{s:g} x {m}" for s, m in zip(shares, models, strict=True)))
 
 
