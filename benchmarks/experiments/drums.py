@@ -1,6 +1,7 @@
 """``python -m benchmarks.experiments.drums MODEL [MODEL ...]``: drums of songs, also blind to phase.
 
-The sections are those of ``--data`` that its manifest keeps for validation. A model that makes up its phase,
+The sections are those of ``--data`` that its manifest keeps for validation and that have drums within 60 dB
+of the mixture. A model that makes up its phase,
 as a mel spectrogram with Griffin-Lim does, has no waveform to compare: beside the improvement of SI-SDR each
 row has the log-spectral distance (lower is nearer) and the correlation of mel spectrograms in dB. Rows are
 the models, the ideal ratio mask, the mixture as its own estimate, and the drums themselves through 512 mel
@@ -24,6 +25,7 @@ from jaxsep.codecs import Codec, Direct, GriffinLim, Mel
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
 from jaxsep.evaluation.estimators import Estimator
+from jaxsep.evaluation.track import mute_inaudible
 from jaxsep.metrics import log_spectral_distance, mel_correlation, si_sdr
 from jaxsep.separator import Separator
 from train.data.listing import data_folder
@@ -42,6 +44,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         sections = read_sections(data_folder(options.data, "data"), files=_FILES)
+        sections = {name: section for name, section in sections.items() if has_drums(section[0])}
+        if not sections:
+            raise UserError(f"{options.data}: no section for validation has drums")
         estimators: dict[str, Estimator] = {
             "mixture": baseline_estimator("mixture"),
             "ideal ratio mask": baseline_estimator("irm"),
@@ -66,6 +71,11 @@ def main(arguments: list[str]) -> int:
         print(f"{title:50}{mean['si_sdri']:9.2f}{mean['distance']:9.2f}{mean['correlation']:11.3f}")
     path.write_text(json.dumps(results, indent=2) + "\n")
     return 0
+
+
+def has_drums(references: dict[str, np.ndarray]) -> bool:
+    """Whether the drums of a section are loud enough to be scored."""
+    return bool(np.any(mute_inaudible(np.stack(list(references.values())))[list(references).index("drums")]))
 
 
 def through_mel(references: dict[str, np.ndarray], rate: int) -> dict[str, np.ndarray]:
