@@ -1,11 +1,11 @@
 """``python -m benchmarks.experiments.drums MODEL [MODEL ...]``: drums of songs, also blind to phase.
 
 The sections are those of ``--data`` that its manifest keeps for validation and that have drums within 60 dB
-of the mixture. A model that makes up its phase,
-as a mel spectrogram with Griffin-Lim does, has no waveform to compare: beside the improvement of SI-SDR each
-row has the log-spectral distance (lower is nearer) and the correlation of mel spectrograms in dB. Rows are
-the models, the ideal ratio mask, the mixture as its own estimate, and the drums themselves through 512 mel
-bands and Griffin-Lim, the ceiling of the mel form. Intervals hold 95 % of 1000 draws of the sections.
+of the mixture. A model that makes up its phase, as a mel spectrogram with Griffin-Lim does, has no waveform
+to compare: beside the improvement of SI-SDR each row has the log-spectral distance (lower is nearer) and the
+correlation of mel spectrograms in dB. Rows are the models, the ideal ratio mask, the mixture as its own
+estimate, and the drums themselves through 512 mel bands and Griffin-Lim, the ceiling of the mel form.
+Intervals hold 95 % of 1000 draws of the sections.
 """
 
 from __future__ import annotations

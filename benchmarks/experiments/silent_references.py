@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.record import command_line
 from jaxsep.errors import UserError
 from jaxsep.metrics import bss_eval_images
 from jaxsep.separator import Separator
@@ -126,10 +127,8 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def _command(options, model):
-    return (
-        f"python -m benchmarks.experiments.silent_references {model} --examples {options.examples} "
-        f"--absent {options.absent}"
-    )
+    given = ("--examples", options.examples, "--absent", options.absent)
+    return command_line("benchmarks.experiments.silent_references", model, *given)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.songs import say, score, summarize
+from benchmarks.record import command_line
 from jaxsep.audio import audio_files, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
@@ -47,11 +48,11 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(options.json)
     results = json.loads(path.read_text()) if path.exists() else {}
-    command = "python -m benchmarks.experiments.voice_over_piano"
     for title, estimate in estimators.items():
         scores = {name: score(estimate, references, _RATE) for name, references in mixed.items()}
+        models = [title] if title in options.models else []
         results[title] = {
-            "command": f"{command} {title}" if title in options.models else command,
+            "command": command_line("benchmarks.experiments.voice_over_piano", *models),
             "summary": summarize(list(scores.values())),
             "sections": scores,
         }

@@ -13,7 +13,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxsep.networks.network import LinenNetwork
+from jaxsep.networks.network import YNNPACK_PRODUCTS, LinenNetwork
 from jaxsep.nn.convolution import conv_time, conv_time_transposed
 from jaxsep.nn.layers import ACTIVATIONS
 from jaxsep.parts import check_ranges, ranged, register
@@ -63,7 +63,7 @@ class CNNAutoencoder(LinenNetwork):
     @property
     def cpu_options(self) -> dict[str, str]:
         """YNNPACK for products alone, not for sums: a fifth off a training step."""
-        return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+        return YNNPACK_PRODUCTS
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when a filter spans more bins than there are."""

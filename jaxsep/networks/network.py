@@ -23,6 +23,9 @@ import jax
 
 from jaxsep.nn.layers import ACTIVATIONS, OutputRange
 
+#: Options of XLA on a CPU: matrix products and convolutions by YNNPACK, and nothing else.
+YNNPACK_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+
 
 class BuiltNetwork(Protocol):
     """A network for a number of sources, channels and bins: two pure functions."""

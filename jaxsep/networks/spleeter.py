@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxsep.networks.network import LinenNetwork
+from jaxsep.networks.network import YNNPACK_PRODUCTS, LinenNetwork
 from jaxsep.nn.convolution import Conv
 from jaxsep.nn.images import from_image, to_image
 from jaxsep.nn.layers import ACTIVATIONS, BatchNorm, Dropout
@@ -47,7 +47,7 @@ class SpleeterUNet(LinenNetwork):
     @property
     def cpu_options(self) -> dict[str, str]:
         """Its convolutions by YNNPACK: a quarter off separation."""
-        return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+        return YNNPACK_PRODUCTS
 
 
 class SpleeterUNetModule(nn.Module):
