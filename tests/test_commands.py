@@ -1,6 +1,8 @@
 """The commands, as a user runs them."""
 
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -321,3 +323,27 @@ def test_the_command_starts_from_anywhere(tmp_path):
     )
     assert result.returncode == 0
     assert "vocals" in result.stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+@pytest.mark.parametrize(("told", "back"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": str(1 << 28)}, False)])
+def test_freed_memory_goes_back_to_the_system(told, back):
+    program = """if True:
+        import numpy as np
+        from jaxsep._memory import return_freed
+
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+
+        return_freed()
+        before = resident()
+        blocks = [np.ones(1 << 13) for _ in range(1000)]  # 64 KiB each: on the heap
+        assert resident() - before > 60e6
+        del blocks
+        print(resident() - before)
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | told
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    assert (int(found.stdout) < 10e6) == back

