@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from jaxsep.codecs import STFT, Codec
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator
 from jaxsep.hub import load_model, save_model
-from jaxsep.networks import Complement, LSTMMask, PerSource, SpleeterUNet
+from jaxsep.networks import LSTMMask
 from jaxsep.system import System, SystemConfig
-from train.tools import audit, average, mono, publish
+from train.tools import audit, average, publish
 
 RATE = 8000
 
@@ -197,72 +196,3 @@ def _small_models(folder, *names, width=4, channels=1):
         about = {"license": f"license of {name}"}
         save_model(folder / name, system, system.init(jax.random.key(i)), info=about, storage="float32")
     return system
-
-
-@pytest.mark.parametrize(
-    ("network", "source", "taken"),
-    [(Complement, None, 0), (PerSource, None, 0), (PerSource, "accompaniment", 1)],
-)
-def test_a_mono_model_hears_as_the_stereo_one_the_same_in_both_channels(tmp_path, network, source, taken):
-    config = SystemConfig(
-        sources=("vocals", "accompaniment"),
-        channels=2,
-        sample_rate=RATE,
-        codec=Codec(STFT(n_fft=128, hop_length=32, bins=64)),
-        network=network(SpleeterUNet(levels=2, filters=2)),
-    )
-    system = System(config)
-    variables = jax.tree.map(np.array, system.init(jax.random.key(5)))
-    for own in variables["params"].values():  # alike in both channels, so that their average is either
-        own["outputs"] = {key: np.repeat(x[..., :1], 2, axis=-1) for key, x in own["outputs"].items()}
-    save_model(tmp_path / "stereo", system, variables, info={"license": "mine"}, storage="float32")
-    given = [str(tmp_path / "stereo"), "-o", str(tmp_path / "mono")]
-    assert mono.main([*given, *(["--source", source] if source else [])]) == 0
-    alone, own, info = load_model(tmp_path / "mono")
-    assert info["license"] == "mine"
-    assert alone.config.sources[0] == config.sources[taken]
-    signal = noise(np.random.default_rng(3))[:4096].astype(np.float32)
-    found = alone.separate(own, signal)
-    one = System(replace(config, network=Complement(SpleeterUNet(levels=2, filters=2))))
-    its = {kind: {"source_0": variables[kind][f"source_{taken}"]} for kind in variables}
-    expected = one.separate(its, np.stack([signal, signal]))
-    np.testing.assert_allclose(found, expected[:, 0], atol=1e-5)
-    assert np.abs(found[0] - found[1]).max() > 0.01
-
-
-def test_a_mono_model_at_half_the_rate_has_the_same_masks(tmp_path):
-    transform = STFT(n_fft=128, hop_length=32, bins=32)
-    network = Complement(SpleeterUNet(levels=2, filters=2))
-    config = SystemConfig(channels=2, sample_rate=RATE, codec=Codec(transform), network=network)
-    system = System(config)
-    variables = system.init(jax.random.key(5))
-    whole, half = (mono.mono(config, variables, None, rate) for rate in (RATE, RATE // 2))
-    assert half[0].codec.transform.n_fft == 64
-    low = noise(np.random.default_rng(3)).astype(np.float32)  # below 1 kHz: nothing to fold
-    masks = []
-    for (settings, own), signal in ((whole, low), (half, low[::2])):
-        spectrum = np.abs(settings.codec.transform.analyze(signal))[None, None, :32]
-        built = settings.network.build(sources=2, channels=1, bins=32)
-        masks.append(built.apply(own, spectrum)[0])
-    np.testing.assert_allclose(*masks, atol=0.02)
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        (["lstm"], "expected a stereo model of spleeter_unet"),
-        (["stereo", "--source", "drums"], "--source drums: expected one of vocals, accompaniment"),
-        (["stereo", "--source", "accompaniment"], "has no network for it"),
-        (["stereo", "--sample-rate", "8001"], "samples do not exist"),
-        (["nowhere"], "nowhere"),
-    ],
-)
-def test_models_that_cannot_be_made_mono(tmp_path, capsys, given, reason):
-    _small_models(tmp_path, "lstm")
-    network = Complement(SpleeterUNet(levels=1, filters=1))
-    codec = Codec(STFT(n_fft=64, hop_length=16))
-    system = System(SystemConfig(channels=2, codec=codec, network=network))
-    save_model(tmp_path / "stereo", system, system.init(jax.random.key(0)), storage="float32")
-    assert mono.main([str(tmp_path / given[0]), *given[1:], "-o", str(tmp_path / "out")]) == 2
-    assert reason in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

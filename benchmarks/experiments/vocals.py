@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
         estimates = {"ideal ratio mask": work / "oracle"}
         for i, model in enumerate(options.models):
             out = work / f"separated{i}"
-            jaxsep(["separate", "-q", "-m", model, "-o", str(out), "--", *mixtures])
+            if status := jaxsep(["separate", "-q", "-m", model, "-o", str(out), "--", *mixtures]):
+                return status
             estimates[model] = next(out.iterdir())
         for title, folder in estimates.items():
             print(f"{title}, {len(clips)} clips")

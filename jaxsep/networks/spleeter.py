@@ -39,9 +39,6 @@ class SpleeterUNet(LinenNetwork):
     dropout: float = ranged(0.5, least=0, below=1)
     """Share of the values dropped in training in the first ``dropout_levels`` levels of the way back."""
     dropout_levels: int = ranged(3, least=0, most=16)
-    last: int = ranged(1, least=1, most=1024)
-    """Channels of the last level of the way back, of which all outputs are made: one for one source, and
-    more where one network estimates several."""
 
     def module(self, num_sources: int, num_bins: int) -> SpleeterUNetModule:
         """Return the module."""
@@ -80,7 +77,7 @@ class SpleeterUNetModule(nn.Module):
         for step, level in enumerate(reversed(range(config.levels))):
             if step:
                 x = jnp.concatenate([skips[level], x], axis=-1)
-            width = config.filters << (level - 1) if level else config.last
+            width = config.filters << (level - 1) if level else 1
             x = Conv(width, way="up", bias=True, name=f"up_{level}")(x)
             x = norm(f"up_norm_{level}", up(x))
             rate = config.dropout if step < min(config.dropout_levels, config.levels - 1) else 0.0
