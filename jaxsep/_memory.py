@@ -14,9 +14,10 @@ def return_freed() -> None:
 
     glibc keeps up to 64 MiB in each thread's heap, a fifth of what `jaxsep separate` takes; giving it back
     costs 1 % of the time. Another C library, or one that the environment tells what to keep
-    (``MALLOC_TRIM_THRESHOLD_``), is left as it is.
+    (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``), is left as it is.
     """
-    if "MALLOC_TRIM_THRESHOLD_" in os.environ or os.name != "posix":
+    told = "MALLOC_TRIM_THRESHOLD_" in os.environ or "trim_threshold" in os.environ.get("GLIBC_TUNABLES", "")
+    if told or os.name != "posix":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -15,6 +15,7 @@ PACKAGE = Path(jaxsep.__file__).parent
 FLOORS = {
     "__init__": 0,
     "_interrupts": 0,
+    "_memory": 0,
     "errors": 0,
     "parts": 1,
     "_checks": 1,

@@ -326,7 +326,14 @@ def test_the_command_starts_from_anywhere(tmp_path):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
-@pytest.mark.parametrize(("told", "back"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": str(1 << 28)}, False)])
+@pytest.mark.parametrize(
+    ("told", "back"),
+    [
+        ({}, True),
+        ({"MALLOC_TRIM_THRESHOLD_": str(1 << 28)}, False),
+        ({"GLIBC_TUNABLES": f"glibc.malloc.trim_threshold={1 << 28}"}, False),
+    ],
+)
 def test_freed_memory_goes_back_to_the_system(told, back):
     program = """if True:
         import numpy as np
@@ -343,7 +350,7 @@ def test_freed_memory_goes_back_to_the_system(told, back):
         del blocks
         print(resident() - before)
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | told
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert found.returncode == 0, found.stderr
     assert (int(found.stdout) < 10e6) == back
