@@ -12,8 +12,8 @@ _TRIM_THRESHOLD, _KEPT = -1, 1 << 20
 def return_freed() -> None:
     """Let the C library give freed memory back at once: for programs alone, as it is the process's.
 
-    glibc keeps up to 64 MiB in each thread's heap, a fifth of what `jaxsep separate` takes; giving it back
-    costs 1 % of the time. Another C library, or one that the environment tells what to keep
+    What glibc keeps at the ends of its heaps is a fifth of what `jaxsep separate` takes; giving it back costs
+    3 % of the processor's time. Another C library, or one that the environment tells what to keep
     (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``), is left as it is.
     """
     told = "MALLOC_TRIM_THRESHOLD_" in os.environ or "trim_threshold" in os.environ.get("GLIBC_TUNABLES", "")

@@ -96,12 +96,12 @@ class SystemConfig:
         getattr(network, "check", lambda sources, bins: None)(len(self.sources), codec.num_bins)
         if bad := [v for v in self.speeds if _fraction(v) == 1]:
             raise ValueError(f"speeds={bad}: expected numbers from 0.5 to 2 other than 1")
-        masks = codec.masks_mixture and isinstance(codec.transform, STFT)
-        if self.speeds and (not masks or network.window):
+        shares = codec.sums_to_mixture and isinstance(codec.transform, STFT)
+        if self.speeds and (not shares or network.window):
             raise ValueError(
                 f"speeds={self.speeds}: network.name={network.name!r}, codec.transform.name={transform!r} "
-                "with these options cannot average masks over speeds; expected 'stft', masks of the "
-                "mixture, and a network for any length"
+                "with these options cannot average masks over speeds; expected 'stft', outputs that are "
+                "shares of the mixture, and a network for any length"
             )
 
 

@@ -65,17 +65,11 @@ def variables():
     return System(CONFIG).init(jax.random.key(0))
 
 
-@pytest.mark.parametrize(
-    ("bins", "codec", "network"),
-    [
-        (257, CONFIG.codec, CONFIG.network),
-        (257, replace(CONFIG.codec, head=Mask()), SIGMOID),
-        (120, Codec(STFT(n_fft=512, hop_length=128, bins=120)), CONFIG.network),
-    ],
-)
-def test_a_system_averages_its_masks_over_speeds(rng, bins, codec, network):
-    """Shares and masks, of all bins, and of the lowest, above which it finds nothing to average."""
-    plain, heard = (System(replace(config, codec=codec, network=network)) for config in (CONFIG, HEARD))
+@pytest.mark.parametrize("bins", [257, 120])
+def test_a_system_averages_its_masks_over_speeds(rng, bins):
+    """Of all bins, and of the lowest, above which it finds nothing to average."""
+    codec = CONFIG.codec if bins == 257 else Codec(STFT(n_fft=512, hop_length=128, bins=bins))
+    plain, heard = (System(replace(config, codec=codec)) for config in (CONFIG, HEARD))
     variables = plain.init(jax.random.key(0))
     mixture = jnp.asarray(rng.standard_normal((2, 1, 4000)), jnp.float32)
     find = jax.jit(lambda x: plain.forward(variables, x)[0].masks)
@@ -133,6 +127,7 @@ def test_wrong_arguments_are_refused(options, part):
     [
         (dict(speeds=(1.1, 3.0)), r"speeds=\(1.1, 3.0\)"),
         (dict(speeds=(1.001,)), r"speeds=\[1.001\]"),
+        (dict(codec=Codec(head=Mask()), network=SIGMOID), "cannot average masks"),
         (dict(network=CNNAutoencoder(frames=200)), "name='cnn_autoencoder'"),
         (
             dict(codec=Codec(Mel(sample_rate=8000, n_mels=40), inversion=GriffinLim())),

@@ -91,11 +91,6 @@ class Codec:
         return self.spectral and self.head.shares and self.inversion.exact and self.transform.complete
 
     @property
-    def masks_mixture(self) -> bool:
-        """Whether the stems are the mixture's spectrum times real masks."""
-        return self.spectral and self.inversion.exact and (self.head.shares or not self.head.direct)
-
-    @property
     def phased(self) -> bool:
         """Whether sources have complex spectra before they become waveforms."""
         return self.spectral and hasattr(self.inversion, "spectra")
