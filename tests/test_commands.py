@@ -336,18 +336,25 @@ def test_the_command_starts_from_anywhere(tmp_path):
 )
 def test_freed_memory_goes_back_to_the_system(told, back):
     program = """if True:
-        import numpy as np
+        import ctypes
         from jaxsep._memory import return_freed
 
         def resident():
             with open("/proc/self/statm") as file:
                 return int(file.read().split()[1]) * 4096
 
+        c = ctypes.CDLL(None)
+        c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
         return_freed()
+        blocks = [0] * 1000
         before = resident()
-        blocks = [np.ones(1 << 13) for _ in range(1000)]  # 64 KiB each: on the heap
+        for i in range(1000):
+            blocks[i] = c.malloc(1 << 16)  # on the heap, and nothing of Python's after the last
+            c.memset(blocks[i], 1, 1 << 16)
         assert resident() - before > 60e6
-        del blocks
+        for i in reversed(range(1000)):
+            c.free(blocks[i])
         print(resident() - before)
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
