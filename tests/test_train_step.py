@@ -371,6 +371,24 @@ def test_a_masks_complement_is_the_other_source(batch):
         SystemConfig(network=Complement(SpleeterUNet(activation="linear")))
 
 
+def test_the_first_source_has_its_own_mask_and_the_others_share_what_it_leaves():
+    network = SpleeterUNet(levels=2, filters=3)
+    features = jax.random.uniform(jax.random.key(0), (2, 1, 33, 8))
+    size = dict(sources=3, channels=1, bins=33)
+    alone, joint = PerSource(network).build(**size), PerSource(network, joint="first").build(**size)
+    variables = alone.init(jax.random.key(1), features)
+    outputs, masks = (np.asarray(n.apply(variables, features)[0], np.float64) for n in (alone, joint))
+    np.testing.assert_array_equal(masks[:, 0], outputs[:, 0])
+    left = 1 - outputs[:, 0]
+    for i in (1, 2):
+        share = outputs[:, i] ** 2 / (outputs[:, 1] ** 2 + outputs[:, 2] ** 2)
+        np.testing.assert_allclose(masks[:, i], left * share, atol=1e-6)
+    np.testing.assert_allclose(masks.sum(1), 1, atol=1e-6)
+    assert PerSource(network, joint="first").output_range == "unit"
+    with pytest.raises(ValueError, match="joint='first' needs masks"):
+        PerSource(LSTM, joint="first").check(3, 33)
+
+
 def test_a_masks_exponent_gives_the_source_more_of_what_is_in_doubt(batch):
     plain = small_system("complement")
     raised = System(

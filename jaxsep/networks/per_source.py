@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jaxsep.masks import ratio_mask
 from jaxsep.networks.lstm import LSTMMask
 from jaxsep.networks.network import HoldsBuilt, HoldsNetwork
 from jaxsep.nn.layers import OutputRange
@@ -31,17 +32,24 @@ class PerSource(HoldsNetwork):
     """The network that each source has one of."""
     trained: tuple[int, ...] = ranged((), least=0)
     """Indices of the sources whose networks are trained, the others staying as they are; all when empty."""
-    joint: Literal["none", "softmax"] = "none"
-    """``softmax`` of the networks' linear outputs over the sources, as Spleeter with five stems; or none."""
+    joint: Literal["none", "softmax", "first"] = "none"
+    """``softmax`` of the networks' linear outputs over the sources, as Spleeter with five stems; ``first``:
+    the first source's output is its mask, and the others have what it leaves of the mixture, in proportion
+    to their outputs squared, so that the stems sum to the mixture; or none."""
 
     @property
     def output_range(self) -> OutputRange:
         """Where the outputs lie."""
-        return "unit" if self.joint == "softmax" else self.network.output_range
+        return self.network.output_range if self.joint == "none" else "unit"
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network, or no such source to train."""
         getattr(self.network, "check", lambda sources, bins: None)(1, num_bins)
+        if self.joint == "first" and self.network.output_range != "unit":
+            raise ValueError(
+                f"network.network.name={self.network.name!r}: its outputs are {self.network.output_range}; "
+                "joint='first' needs masks in [0, 1], as a sigmoid gives"
+            )
         if any(i >= num_sources for i in self.trained):
             raise ValueError(f"trained={self.trained}: expected indices below the {num_sources} sources")
 
@@ -97,7 +105,12 @@ class BuiltPerSource(HoldsBuilt):
 
     def _joined(self, outputs):
         joined = jnp.concatenate(outputs, axis=1)
-        return jax.nn.softmax(joined, axis=1) if self.joint == "softmax" else joined
+        if self.joint == "softmax":
+            return jax.nn.softmax(joined, axis=1)
+        if self.joint == "first":
+            shares = ratio_mask(joined[:, 1:] ** 2, axis=1)
+            return jnp.concatenate([joined[:, :1], (1.0 - joined[:, :1]) * shares], axis=1)
+        return joined
 
     @staticmethod
     def _named(each):
