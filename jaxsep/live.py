@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
-from jaxsep.codecs.stft import STFT
+from jaxsep.codecs.stft import Spectral
 from jaxsep.networks.network import goes_on
 from jaxsep.spectral import get_window, overlap_add, stft
 from jaxsep.system import System, SystemConfig
@@ -51,11 +51,11 @@ def why_not_live(config: SystemConfig) -> str:
         return f"network.name={config.network.name!r}: its outputs depend on later frames"
     if config.speeds:
         return f"speeds={config.speeds}: other playback speeds need the whole"
-    if not isinstance(codec.transform, STFT) or not codec.phased:
+    if not isinstance(codec.transform, Spectral) or not codec.phased:
         names = (
             f"codec.transform.name={codec.transform.name!r}, codec.inversion.name={codec.inversion.name!r}"
         )
-        return f"{names}: 'stft' with 'mixture_phase' is live"
+        return f"{names}: 'stft' or 'mel' with 'mixture_phase' is live"
     if codec.level != "none":
         return f"codec.level={codec.level!r}: the level of a piece is known at its end; 'none' is live"
     if not isinstance(codec.normalizer, NoNormalizer):
@@ -145,7 +145,7 @@ def live_step(
       ``n_fft // 2`` samples before the input does.
 
     Example:
-      >>> from jaxsep.codecs import Codec
+      >>> from jaxsep.codecs import STFT, Codec
       >>> from jaxsep.networks import LSTMMask
       >>> codec = Codec(STFT(n_fft=256, hop_length=64), level="none")
       >>> system = System(SystemConfig(codec=codec, network=LSTMMask(layers=1, width=8)))

@@ -14,7 +14,7 @@ import pytest
 from test_train_step import in_time
 
 from jaxsep.cli import main
-from jaxsep.codecs import STFT, Codec, Direct, Log, MinMax
+from jaxsep.codecs import STFT, Codec, Direct, Log, Mel, MinMax
 from jaxsep.export import export_model, export_stream
 from jaxsep.live import Live, LiveStream, live_step, why_not_live
 from jaxsep.networks import (
@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 CODEC = Codec(STFT(n_fft=128, hop_length=32), scale=Log(), level="none")
 LSTM = LSTMMask(layers=2, width=8, input_norm=True)
 OPEN = OpenUnmix(layers=2, width=8, bidirectional=False)
+BANDS = Mel(n_fft=128, hop_length=32, sample_rate=16000, n_mels=20)
 PLAIN = dataclasses.replace(CODEC, scale=type(Codec().scale)())
 
 
@@ -64,6 +65,10 @@ SYSTEMS = {
     "hops that do not divide": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=120, hop_length=50))),
     "hops of half": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=64))),
     "lower bins": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=32, bins=40))),
+    "mel bands": (
+        LSTM,
+        dataclasses.replace(CODEC, transform=BANDS),
+    ),
     "phase": (LSTM, dataclasses.replace(CODEC, phase=True)),
 }
 
