@@ -52,13 +52,13 @@ def runs(tmp_path, monkeypatch):
             "seconds": 0.5,
             "cache": str(tmp_path / "cache"),
         },
-        "loss": {"name": "magnitude_mse"},
+        "loss": {"name": "magnitude_mse", "reduction": "sum"},
         "batch_size": 4,
     }
     (tmp_path / "tones.yaml").write_text(yaml.safe_dump(config))
     tones = {"title": "Tones", "config": "tones.yaml", "options": {"steps": 2, "log_every": 1}}
     listed = {
-        "by_loss": {**tones, "figure": "loss", "scale": 1000, "published": {"train": 5}},
+        "by_loss": {**tones, "figure": "loss", "published": {"train": 5}},
         "by_score": {**tones, "figure": "sir", "stem": "low", "published": None, "note": "bleed"},
     }
     (tmp_path / "list.yaml").write_text(yaml.safe_dump(listed))
@@ -73,7 +73,7 @@ def test_every_experiment_is_a_config_and_a_figure(name):
     options = table.overrides(entry.get("options", {}))
     config = load_config(str(table._CONFIGS / entry["config"]), options)
     if entry["figure"] == "loss":
-        assert entry["scale"] > 0
+        assert config.loss.reduction == "sum"  # as published ones
     else:
         assert entry["stem"] in config.system.sources
     assert set(entry["published"] or {}) <= {"train", "dev", entry["figure"]}
@@ -88,7 +88,7 @@ def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
     assert list(rows) == ["by_loss", "by_score"]  # as they are listed
     log = [json.loads(line) for line in (runs / "runs" / "by_loss" / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in log if "loss" in line]
-    assert rows["by_loss"]["ours"]["train"] == pytest.approx(1000 * np.mean(losses), abs=0.06)
+    assert rows["by_loss"]["ours"]["train"] == pytest.approx(np.mean(losses), abs=0.06)
     assert rows["by_loss"]["ours"]["dev"] > 0
     row = rows["by_score"]
     assert row["ours"] == {"sir": row["scores"]["low"]["sir"]}

@@ -155,7 +155,7 @@ def _same_unit(entry, row, out):
         return {entry["figure"]: row["scores"][entry["stem"]][entry["figure"]]}
     losses = [line["loss"] for line in read_log(out) if "loss" in line]
     scaled = {"train": float(np.mean(losses[-2:])), "dev": row["development_loss"]}
-    return {part: None if x is None else round(entry["scale"] * x, 1) for part, x in scaled.items()}
+    return {part: None if x is None else round(x, 1) for part, x in scaled.items()}
 
 
 def _seconds_per_step(out):
