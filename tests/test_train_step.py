@@ -384,6 +384,11 @@ def test_the_first_source_has_its_own_mask_and_the_others_share_what_it_leaves()
         share = outputs[:, i] ** 2 / (outputs[:, 1] ** 2 + outputs[:, 2] ** 2)
         np.testing.assert_allclose(masks[:, i], left * share, atol=1e-6)
     np.testing.assert_allclose(masks.sum(1), 1, atol=1e-6)
+    shut = jax.tree.map(jnp.zeros_like, variables["params"])
+    for source in ("source_1", "source_2"):
+        shut[source]["outputs"]["bias"] -= 42.0  # the square of their square is 0 in float32
+    slopes = jax.grad(lambda p: joint.apply({**variables, "params": p}, features)[0][:, 1].sum())(shut)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(slopes))
     assert PerSource(network, joint="first").output_range == "unit"
     with pytest.raises(ValueError, match="joint='first' needs masks"):
         PerSource(LSTM, joint="first").check(3, 33)
