@@ -57,7 +57,7 @@ def test_a_file_that_is_not_there_is_skipped_and_listed(tmp_path, build):
     assert "b.wav: there is no such file" in bank.skipped[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_while_decoding_leaves_nothing(tmp_path, number):
     (tmp_path / "songs").mkdir()
     for i in range(4):

@@ -321,7 +321,9 @@ def microphones(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["fastica", "infomax", "fobi", "auxiva", "ilrma"])
-@pytest.mark.parametrize("files", [("both.wav",), ("mic1.wav", "mic2.wav")])
+@pytest.mark.parametrize(
+    "files", [("both.wav",), pytest.param(("mic1.wav", "mic2.wav"), marks=pytest.mark.slow)]
+)
 def test_the_command_writes_a_file_per_source(microphones, method, files, capsys):
     folder, x, _ = microphones
     command = ["ica", *(str(folder / f) for f in files), "-o", str(folder / "out"), "--method", method]

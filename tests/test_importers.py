@@ -219,7 +219,7 @@ def test_the_network_is_spleeters(rng):
     np.testing.assert_allclose(outputs[0, 0], expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("stems", [2, 4, 5])
+@pytest.mark.parametrize("stems", [2, 5, pytest.param(4, marks=pytest.mark.slow)])
 def test_every_published_kind_is_taken(stems, rng):
     imported = convert_spleeter(spleeter_tensors(stems, rng), "another")
     assert len(imported.system.config.sources) == stems and not imported.known
@@ -245,7 +245,9 @@ def test_other_tensors_are_refused(rng):
 
 
 @pytest.mark.filterwarnings("always::jaxsep.errors.AudioWarning")
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+@pytest.mark.parametrize(
+    "kind", ["tar", *(pytest.param(n, marks=pytest.mark.slow) for n in ("folder", "zip"))]
+)
 def test_a_model_is_imported_from_any_wrapping(kind, rng, tmp_path, monkeypatch, capsys):
     contents = dict(zip(FILES, write_bundle(spleeter_tensors(2, rng)), strict=True))
     source = tmp_path / f"source.{kind}"

@@ -237,7 +237,7 @@ def test_wave_unet_begins_far_from_where_tanh_saturates(rng):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("num_sources", [2, 5])
+@pytest.mark.parametrize("num_sources", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_output_has_one_like_the_input_per_source(rng, name, num_sources):
     config = SMALL[name]
     shapes = [(2, 1, 12, config.window or frames) for frames in (1, 23)]

@@ -90,6 +90,7 @@ def test_a_profile_is_of_the_steps_asked_for(config, tmp_path):  # noqa: F811
     assert any(p.stat().st_size for p in (tmp_path / "run" / "profile").rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_in_weights_and_biases(config, monkeypatch, capsys):  # noqa: F811
     """By a module of its name that notes what it is told."""
     begun, logged = [], []
