@@ -392,6 +392,8 @@ def test_the_first_source_has_its_own_mask_and_the_others_share_what_it_leaves()
     assert PerSource(network, joint="first").output_range == "unit"
     with pytest.raises(ValueError, match="joint='first' needs masks"):
         PerSource(LSTM, joint="first").check(3, 33)
+    with pytest.raises(ValueError, match="there is one source"):
+        PerSource(network, joint="first").check(1, 33)
 
 
 def test_a_masks_exponent_gives_the_source_more_of_what_is_in_doubt(batch):

@@ -48,6 +48,10 @@ class PerSource(HoldsNetwork):
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is no such network, or no such source to train."""
         getattr(self.network, "check", lambda sources, bins: None)(1, num_bins)
+        if self.joint == "first" and num_sources < 2:
+            raise ValueError(
+                "joint='first': there is one source; expected others, which share what it leaves"
+            )
         if self.joint == "first" and self.network.output_range != "unit":
             raise ValueError(
                 f"network.network.name={self.network.name!r}: its outputs are {self.network.output_range}; "
