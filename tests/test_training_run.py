@@ -228,7 +228,7 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_bits(config, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "damage", ["flip", *(pytest.param(n, marks=pytest.mark.slow) for n in ("truncate", "delete", "sums"))]
+    "damage", ["flip", "sums", *(pytest.param(n, marks=pytest.mark.slow) for n in ("truncate", "delete"))]
 )
 def test_a_damaged_checkpoint_is_passed_over(config, capsys, damage):
     train.run.run(config)
@@ -384,7 +384,7 @@ def test_a_second_trainer_is_refused(config):
         train.run.run(config)
 
 
-@pytest.mark.parametrize("rate", [1e25, *(pytest.param(n, marks=pytest.mark.slow) for n in (1e30, 1e38))])
+@pytest.mark.parametrize("rate", [1e25, 1e38, pytest.param(1e30, marks=pytest.mark.slow)])
 def test_a_run_gone_bad_stops_and_names_the_steps(config, rate):
     """Whether the loss still looks finite or not: a ratio mask of infinite outputs is one half."""
     bad = dataclasses.replace(
