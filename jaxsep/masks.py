@@ -9,12 +9,13 @@ from jaxsep._checks import as_float, at_least, at_least_ndim
 from jaxsep.spectral import magnitude
 
 
-def ratio_mask(outputs: jax.Array, axis: int = -3) -> jax.Array:
+def ratio_mask(outputs: jax.Array, axis: int = -3, epsilon: float = 0.0) -> jax.Array:
     """Shares of non-negative outputs: ``y_i / sum_n y_n``, and ``1 / n`` where all are zero.
 
     Args:
       outputs: ``(..., sources, bins, frames)`` non-negative floats.
       axis: the axis of the sources.
+      epsilon: shared out beside them, in their unit: where they sum to far less, shares come near ``1 / n``.
 
     Returns:
       Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere.
@@ -27,6 +28,7 @@ def ratio_mask(outputs: jax.Array, axis: int = -3) -> jax.Array:
       P.-S. Huang et al., "Joint optimization of masks and deep recurrent neural networks for
       monaural source separation", IEEE/ACM TASLP 23(12), 2015, eq. 3.
     """
+    outputs = outputs + epsilon / outputs.shape[axis]
     total = jnp.sum(outputs, axis=axis, keepdims=True)
     positive = total > 0
     shares = outputs / jnp.where(positive, total, 1.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from test_train_step import in_time
 
 from train.data.bank import Signal, Track, build_bank
 
@@ -57,7 +58,7 @@ def test_a_file_that_is_not_there_is_skipped_and_listed(tmp_path, build):
     assert "b.wav: there is no such file" in bank.skipped[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", in_time((signal.SIGTERM, signal.SIGINT), (signal.SIGTERM,)))
 def test_a_signal_while_decoding_leaves_nothing(tmp_path, number):
     (tmp_path / "songs").mkdir()
     for i in range(4):

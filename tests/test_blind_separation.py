@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from test_train_step import in_time
 
 from jaxsep import bss, fastica, si_sdr
 from jaxsep.audio import read_audio
@@ -321,9 +322,7 @@ def microphones(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["fastica", "infomax", "fobi", "auxiva", "ilrma"])
-@pytest.mark.parametrize(
-    "files", [("both.wav",), pytest.param(("mic1.wav", "mic2.wav"), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("files", in_time((("both.wav",), ("mic1.wav", "mic2.wav")), (("both.wav",),)))
 def test_the_command_writes_a_file_per_source(microphones, method, files, capsys):
     folder, x, _ = microphones
     command = ["ica", *(str(folder / f) for f in files), "-o", str(folder / "out"), "--method", method]

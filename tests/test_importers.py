@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_train_step import in_time
 
 from jaxsep.cli import main
 from jaxsep.errors import UserError
@@ -219,7 +220,7 @@ def test_the_network_is_spleeters(rng):
     np.testing.assert_allclose(outputs[0, 0], expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("stems", [2, 5, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stems", in_time((2, 4, 5), (2, 5)))
 def test_every_published_kind_is_taken(stems, rng):
     imported = convert_spleeter(spleeter_tensors(stems, rng), "another")
     assert len(imported.system.config.sources) == stems and not imported.known
@@ -245,9 +246,7 @@ def test_other_tensors_are_refused(rng):
 
 
 @pytest.mark.filterwarnings("always::jaxsep.errors.AudioWarning")
-@pytest.mark.parametrize(
-    "kind", ["tar", *(pytest.param(n, marks=pytest.mark.slow) for n in ("folder", "zip"))]
-)
+@pytest.mark.parametrize("kind", in_time(("folder", "zip", "tar"), ("tar",)))
 def test_a_model_is_imported_from_any_wrapping(kind, rng, tmp_path, monkeypatch, capsys):
     contents = dict(zip(FILES, write_bundle(spleeter_tensors(2, rng)), strict=True))
     source = tmp_path / f"source.{kind}"

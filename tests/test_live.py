@@ -65,12 +65,12 @@ SYSTEMS = {
     "hops that do not divide": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=120, hop_length=50))),
     "hops of half": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=64))),
     "lower bins": (LSTM, dataclasses.replace(CODEC, transform=STFT(n_fft=128, hop_length=32, bins=40))),
-    "mel bands": (
-        LSTM,
-        dataclasses.replace(CODEC, transform=BANDS),
-    ),
+    "mel bands": (LSTM, dataclasses.replace(CODEC, transform=BANDS)),
     "phase": (LSTM, dataclasses.replace(CODEC, phase=True)),
 }
+
+
+OFTEN = ("lstm_mask", "gru_mask", "mel bands", "hops that do not divide")
 
 
 def system_of(name, channels=1):
@@ -90,7 +90,7 @@ def streamed(live, x, sizes, frames=4):
     return np.concatenate([*out, stream.finish()], axis=-1), out
 
 
-@pytest.mark.parametrize("name", in_time(SYSTEMS, ("lstm_mask", "mel bands", "hops that do not divide")))
+@pytest.mark.parametrize("name", in_time(SYSTEMS, OFTEN))
 def test_stems_are_those_of_the_whole(rng, name):
     system = system_of(name)
     variables = system.init(jax.random.key(0))

@@ -186,7 +186,7 @@ def test_a_batch_spread_over_automatic_axes_stays_so_inside_jit(x, name):
     assert_same(found, CALLS[name](x))
 
 
-@pytest.mark.parametrize("kind", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", in_time((AxisType.Explicit, AxisType.Auto), (AxisType.Explicit,)))
 @pytest.mark.parametrize("spec", [P("devices"), P(None, "devices")], ids=["sources", "samples"])
 def test_scores_of_one_problem_are_the_same_however_it_is_spread(x, spec, kind):
     mesh = jax.make_mesh((2,), ("devices",), axis_types=(kind,))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import export
 from jax.test_util import check_grads
+from test_train_step import in_time
 
 from jaxsep.networks import (
     CNNAutoencoder,
@@ -237,7 +238,7 @@ def test_wave_unet_begins_far_from_where_tanh_saturates(rng):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("num_sources", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_sources", in_time((2, 5), (2,)))
 def test_output_has_one_like_the_input_per_source(rng, name, num_sources):
     config = SMALL[name]
     shapes = [(2, 1, 12, config.window or frames) for frames in (1, 23)]

@@ -94,7 +94,7 @@ def test_bfloat16_follows_float32(batch, network):
     assert {leaf.dtype for leaf in jax.tree.leaves((new.params, new.model_state))} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("level", [1e-30, pytest.param(1e4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("level", in_time((1e-30, 1e4), (1e-30,)))
 def test_bfloat16_is_finite_at_any_level(rng, level):
     """Stems of a network in bfloat16 are those of float32 within 0.1 dB."""
     system = small_system("unet")

@@ -154,8 +154,8 @@ def _same_unit(entry, row, out):
     if entry["figure"] != "loss":
         return {entry["figure"]: row["scores"][entry["stem"]][entry["figure"]]}
     losses = [line["loss"] for line in read_log(out) if "loss" in line]
-    scaled = {"train": float(np.mean(losses[-2:])), "dev": row["development_loss"]}
-    return {part: None if x is None else round(x, 1) for part, x in scaled.items()}
+    found = {"train": float(np.mean(losses[-2:])), "dev": row["development_loss"]}
+    return {part: None if x is None else round(x, 1) for part, x in found.items()}
 
 
 def _seconds_per_step(out):

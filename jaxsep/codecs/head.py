@@ -45,7 +45,7 @@ class RatioMask:
         if self.epsilon:
             outputs = outputs * size
         outputs = outputs if self.exponent == 1 else outputs**self.exponent
-        masks = ratio_mask(outputs + self.epsilon / outputs.shape[1], axis=1)
+        masks = ratio_mask(outputs, axis=1, epsilon=self.epsilon)
         return masks, masks * size
 
 

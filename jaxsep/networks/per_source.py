@@ -14,7 +14,7 @@ from jaxsep.networks.network import HoldsBuilt, HoldsNetwork
 from jaxsep.nn.layers import OutputRange
 from jaxsep.parts import Network, ranged, register
 
-#: Added to the powers of outputs that are shared out: near 0 shares are equal, and finite their slopes.
+#: Shared out beside the outputs' squares: near 0 shares are equal, and finite their slopes.
 _LEAST = 1e-10
 
 
@@ -116,8 +116,7 @@ class BuiltPerSource(HoldsBuilt):
         if self.joint == "softmax":
             return jax.nn.softmax(joined, axis=1)
         if self.joint == "first":
-            others = joined[:, 1:]
-            shares = ratio_mask(others**2 + _LEAST / others.shape[1], axis=1)
+            shares = ratio_mask(joined[:, 1:] ** 2, axis=1, epsilon=_LEAST)
             return jnp.concatenate([joined[:, :1], (1.0 - joined[:, :1]) * shares], axis=1)
         return joined
 
