@@ -31,6 +31,7 @@ from jaxsep.codecs import STFT, Codec, Direct, Frames, Inverse, Waveform
 from jaxsep.compilation import compiler_options
 from jaxsep.losses import MagnitudeMSE, WaveformMSE
 from jaxsep.networks import (
+    DPCRN,
     CNNAutoencoder,
     FeedForward,
     GRUMask,
@@ -75,6 +76,7 @@ CASES = {
         torch=partial(torch_networks.lstm, bins=513, width=1000, layers=3, num_sources=2),
     ),
     "gru_mask": Case(GRUMask(), GRUMask(layers=1, width=16)),
+    "dpcrn": Case(DPCRN(), DPCRN(levels=3, filters=4, width=16)),
     "rnn_mask": Case(RNNMask(), RNNMask(layers=1, width=16)),
     "unet": Case(
         UNet(levels=5),

@@ -18,6 +18,7 @@ from jaxsep.codecs import STFT, Codec, Direct, GriffinLim, Log, Mel, MinMax
 from jaxsep.export import export_model, export_stream
 from jaxsep.live import Live, LiveStream, live_step, why_not_live
 from jaxsep.networks import (
+    DPCRN,
     Complement,
     FeedForward,
     GRUMask,
@@ -57,6 +58,7 @@ SYSTEMS = {
     "lstm_mask": (LSTM, CODEC),
     "gru_mask": (GRUMask(layers=2, width=8), CODEC),
     "rnn_mask": (RNNMask(layers=1, width=8), CODEC),
+    "dpcrn": (DPCRN(levels=3, filters=3, width=8, input_norm=True), CODEC),
     "feed_forward": (FeedForward(layers=(8,), context=0, activation="sigmoid"), CODEC),
     "per_source": (PerSource(LSTM), CODEC),
     "complement": (Complement(dataclasses.replace(LSTM, activation="sigmoid")), CODEC),
@@ -70,7 +72,7 @@ SYSTEMS = {
 }
 
 
-OFTEN = ("lstm_mask", "gru_mask", "mel bands", "hops that do not divide")
+OFTEN = ("lstm_mask", "gru_mask", "dpcrn", "mel bands", "hops that do not divide")
 
 
 def system_of(name, channels=1):

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from test_train_step import in_time
 
 from jaxsep.networks import (
+    DPCRN,
     CNNAutoencoder,
     FeedForward,
     GRUMask,
@@ -37,6 +38,7 @@ SMALL = {
     "mask_estimation": MaskEstimation(layers=(7,), context=1),
     "wave_unet": WaveUNet(levels=3, filters=2, down_kernel=5, up_kernel=3),
     "openunmix": OpenUnmix(layers=1, width=6, heard=7),
+    "dpcrn": DPCRN(levels=2, filters=2, width=4, blocks=1),
 }
 
 

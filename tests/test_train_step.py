@@ -18,6 +18,7 @@ from jaxsep.distillation import teacher_of
 from jaxsep.fine_tuning import FineTuning, named, start_from
 from jaxsep.losses import SNR, MagnitudeMSE, WaveformMSE, negative_snr
 from jaxsep.networks import (
+    DPCRN,
     CNNAutoencoder,
     Complement,
     FeedForward,
@@ -64,6 +65,7 @@ SMALL = {
         Codec(Waveform(), head=Direct(), inversion=Inverse()),
         "waveform_mse",
     ),
+    "dpcrn": (DPCRN(levels=2, filters=3, width=6, input_norm=True, dropout=0.3), SPECTRUM, "si_sdr"),
     "per_source": (PerSource(LSTM), SPECTRUM, "discriminative"),
     "spleeter_unet": (SpleeterUNet(levels=2, filters=3), SPECTRUM, "mask_mse"),
     "openunmix": (OPEN, MAGNITUDES, "magnitude_mse"),

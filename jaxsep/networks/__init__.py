@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jaxsep.networks.cnn_autoencoder import CNNAutoencoder as CNNAutoencoder
 from jaxsep.networks.complement import Complement as Complement
+from jaxsep.networks.dpcrn import DPCRN as DPCRN
 from jaxsep.networks.feed_forward import FeedForward as FeedForward
 from jaxsep.networks.gru import GRUMask as GRUMask
 from jaxsep.networks.lstm import LSTMMask as LSTMMask

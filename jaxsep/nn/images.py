@@ -29,5 +29,16 @@ def from_image(x: jax.Array, levels: int, bins: int, frames: int) -> jax.Array:
     return jnp.pad(y, ((0, 0), (0, 0), (0, bins - used), (0, 0)), mode="edge")
 
 
+def padded_height(bins: int, levels: int) -> int:
+    """The height of :func:`to_image`'s result.
+
+    Example:
+      >>> padded_height(17, levels=3), padded_height(18, levels=3)
+      (16, 24)
+    """
+    used = _used(bins, levels)
+    return used + -used % (1 << levels)
+
+
 def _used(bins, levels):
     return bins - 1 if bins % (1 << levels) == 1 and bins > 1 else bins
