@@ -325,6 +325,26 @@ def test_the_command_starts_from_anywhere(tmp_path):
     assert "vocals" in result.stdout
 
 
+def in_a_process(program, told):
+    """What a program prints that knows ``resident()`` and ``c.malloc``; ``told``: more of its environment."""
+    head = """if True:
+        import ctypes
+
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+
+        c = ctypes.CDLL(None)
+        c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
+    command = [sys.executable, "-c", head + program]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    return int(found.stdout)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
 @pytest.mark.parametrize(
     ("told", "back"),
@@ -335,17 +355,9 @@ def test_the_command_starts_from_anywhere(tmp_path):
     ],
 )
 def test_freed_memory_goes_back_to_the_system(told, back):
-    program = """if True:
-        import ctypes
+    program = """
         from jaxsep._memory import return_freed
 
-        def resident():
-            with open("/proc/self/statm") as file:
-                return int(file.read().split()[1]) * 4096
-
-        c = ctypes.CDLL(None)
-        c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-        c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
         return_freed()
         blocks = [0] * 1000
         before = resident()
@@ -357,7 +369,21 @@ def test_freed_memory_goes_back_to_the_system(told, back):
             c.free(blocks[i])
         print(resident() - before)
     """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert found.returncode == 0, found.stderr
-    assert (int(found.stdout) < 10e6) == back
+    assert (in_a_process(program, told) < 10e6) == back
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+@pytest.mark.parametrize(("told", "kept"), [({}, True), ({"MALLOC_MMAP_MAX_": "1000"}, False)])
+def test_training_keeps_freed_memory_for_the_next_arrays(told, kept):
+    program = """
+        from jaxsep._memory import keep_freed
+
+        keep_freed()
+        before = resident()
+        block = c.malloc(1 << 27)
+        c.memset(block, 1, 1 << 27)
+        assert resident() - before > 120e6
+        c.free(block)
+        print(resident() - before)
+    """
+    assert (in_a_process(program, told) > 120e6) == kept

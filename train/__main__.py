@@ -7,6 +7,7 @@ import signal
 import sys
 
 from jaxsep._interrupts import ComingAgain, interrupts_later
+from jaxsep._memory import keep_freed
 
 _USAGE = """usage: python -m train CONFIG.yaml [--plugin FILE_OR_MODULE] [--dry-run] [--field.name VALUE ...]
 
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0 if arguments else 2
 
+    keep_freed()  # before there are threads, which libraries start
     try:
         with interrupts_later():
             from train.dry_run import dry_run
