@@ -27,9 +27,9 @@ def return_freed() -> None:
 def keep_freed() -> None:
     """Let the C library keep freed memory for the next arrays: for programs alone, before they have threads.
 
-    By itself glibc gives every array of over 32 MB back and takes it again page by page, which was a twelfth to a
-    quarter of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the process's
-    peak. Another C library, or one that the environment tells what to do, is left as it is.
+    By itself glibc gives every array of over 32 MB back and takes it again page by page, which was a twelfth
+    to a quarter of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the
+    process's peak. Another C library, or one that the environment tells what to do, is left as it is.
     """
     if not _told("trim_threshold", "top_pad", "mmap_max", "mmap_threshold", "arena_max"):
         _set((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _AHEAD))
