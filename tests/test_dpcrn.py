@@ -74,8 +74,11 @@ def network(features, config, variables):
         up, down = p[f"lstm_bins_{block}_up"], p[f"lstm_bins_{block}_down"]
         both = [np.concatenate([lstm(frame, up), lstm(frame, down, backward=True)], -1) for frame in x]
         x = x + behind(np.array(both), p, f"bins_{block}")
-        over = np.stack([lstm(x[:, b], p[f"lstm_frames_{block}"]) for b in range(x.shape[1])], axis=1)
-        x = x + behind(over, p, f"frames_{block}")
+        over = [lstm(x[:, b], p[f"lstm_frames_{block}"]) for b in range(x.shape[1])]
+        if config.bidirectional:
+            back = [lstm(x[:, b], p[f"lstm_frames_{block}_backward"], True) for b in range(x.shape[1])]
+            over = [np.concatenate(both, -1) for both in zip(over, back, strict=True)]
+        x = x + behind(np.stack(over, axis=1), p, f"frames_{block}")
     for level in range(config.levels - 1, -1, -1):
         x = parted(convolved(np.concatenate([x, skips[level]], -1), p[f"up_{level}"]))
         x = np.maximum(norm(x, f"up_norm_{level}"), 0) if level else x
@@ -87,7 +90,7 @@ def network(features, config, variables):
     ("options", "bins"),
     [
         (dict(levels=3, filters=2, width=6, blocks=2, input_norm=True), 17),
-        pytest.param(dict(levels=2, filters=4, width=5, blocks=1), 14, marks=pytest.mark.slow),
+        (dict(levels=2, filters=4, width=5, blocks=1, bidirectional=True), 14),
         pytest.param(dict(levels=1, filters=3, width=4, blocks=1), 8, marks=pytest.mark.slow),
     ],
 )

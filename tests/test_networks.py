@@ -257,7 +257,13 @@ def test_output_has_one_like_the_input_per_source(rng, name, num_sources):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("lstm_mask", {}), ("feed_forward", {"context": 0}), *((n, {}) for n in SMALL)]
+    ("name", "options"),
+    [
+        ("lstm_mask", {}),
+        ("feed_forward", {"context": 0}),
+        ("dpcrn", {"bidirectional": True}),
+        *((n, {}) for n in SMALL),
+    ],
 )
 def test_a_network_is_causal_as_it_says(rng, name, options):
     config = dataclasses.replace(SMALL[name], **options)

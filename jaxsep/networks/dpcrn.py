@@ -1,7 +1,8 @@
-"""DPCRN: strided convolutions over frequency with recurrences over frequency and time between, causal.
+"""DPCRN: convolutions that halve the bins, and recurrences over frequency and over time between them.
 
-Every convolution sees a frame and the one before it, so what a frame gives waits for no later one; what lies
-further back reaches it by the recurrence over time, which is the same for every band.
+Every convolution sees a frame and the one before it, so with recurrences in one direction what a frame gives
+waits for no later one. What lies further away reaches it by the recurrence over time, which is the same for
+every band.
 
 References:
   X. Le, H. Chen, K. Chen, J. Lu, "DPCRN: Dual-path convolution recurrent network for single channel speech
@@ -37,10 +38,12 @@ class DPCRN(LinenNetwork):
     filters: int = ranged(16, least=1, most=1024)
     """Channels after the first level; each further level doubles them, up to ``width``."""
     width: int = ranged(64, least=2, most=4096)
-    """Units of a recurrence over time, of one over frequency half of them in each direction, and the most
-    channels of a level."""
+    """Units of a recurrence over time (in each direction), of one over frequency half of them in each, and
+    the most channels of a level."""
     blocks: int = ranged(2, least=1, most=16)
     """Pairs of a recurrence over frequency and one over time, each added to its input."""
+    bidirectional: bool = False
+    """Recurrences over time read the frames in both directions: better, but not causal."""
     input_norm: bool = False
     """Batch normalization of each frequency bin of the input."""
     dropout: float = ranged(0.0, least=0, below=1)
@@ -51,7 +54,7 @@ class DPCRN(LinenNetwork):
     @property
     def causal(self) -> bool:
         """Whether an output frame depends on no later input frame."""
-        return True
+        return not self.bidirectional
 
     def module(self, num_sources: int, num_bins: int) -> DPCRNModule:
         """Return the module."""
@@ -127,8 +130,8 @@ class DPCRNModule(nn.Module):
         """A recurrence over the bins of each frame, in both directions."""
         batch, frames, bins, channels = x.shape
         rows = jnp.transpose(x, (2, 0, 1, 3)).reshape(bins, batch * frames, channels)
-        half = self.config.width // 2
-        weights = [self._weights(f"bins_{block}_{way}", half, channels) for way in ("up", "down")]
+        names = (f"bins_{block}_up", f"bins_{block}_down")
+        weights = self._weights(names, self.config.width // 2, channels)
         y = self._back(lstm_scan(rows, weights), channels, f"bins_{block}")
         return jnp.transpose(y.reshape(bins, batch, frames, channels), (1, 2, 0, 3))
 
@@ -136,16 +139,17 @@ class DPCRNModule(nn.Module):
         """A recurrence over the frames of each bin, and its state behind the last."""
         batch, frames, bins, channels = x.shape
         rows = jnp.transpose(x, (1, 0, 2, 3)).reshape(frames, batch * bins, channels)
-        weights = self._weights(f"frames_{block}", self.config.width, channels)
+        names = (f"frames_{block}", f"frames_{block}_backward")[: 1 + self.config.bidirectional]
+        weights = self._weights(names, self.config.width, channels)
         if state is None:
-            y = lstm_scan(rows, [weights])
+            y = lstm_scan(rows, weights)
         else:
-            y, state = lstm_from(rows, weights, state)
+            y, state = lstm_from(rows, weights[0], state)
         y = self._back(y, channels, f"frames_{block}")
         return jnp.transpose(y.reshape(frames, batch, bins, channels), (1, 0, 2, 3)), state
 
-    def _weights(self, name, width, inputs):
-        return CellWeights(width, gates=4, unit_bias_gate=1, name=f"lstm_{name}")(inputs)
+    def _weights(self, names, width, inputs):
+        return [CellWeights(width, gates=4, unit_bias_gate=1, name=f"lstm_{n}")(inputs) for n in names]
 
     def _back(self, y, channels, name):
         return nn.LayerNorm(name=f"norm_{name}")(nn.Dense(channels, name=f"dense_{name}")(y))
