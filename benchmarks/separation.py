@@ -64,7 +64,7 @@ def twin_of(torch, config) -> Any:
         return torch_networks.spleeter(torch)
     if network.name == "unet":
         return torch_networks.unet(torch, network.levels, network.filters, sources)
-    return torch_networks.lstm(torch, config.codec.num_bins, network.width, network.layers, sources)
+    return torch_networks.dpcrn(torch, network, config.codec.num_bins, sources)
 
 
 def _without(torch, twin, given):

@@ -64,6 +64,56 @@ def unet(torch, levels, filters, num_sources):
     return Network().to(memory_format=torch.channels_last)
 
 
+def dpcrn(torch, config, bins, num_sources):
+    """A causal DPCRN with the options of ``config``; the highest bin is left out."""
+    nn, width, channels = torch.nn, config.width, config.channels
+
+    class Block(nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            size = channels[-1]
+            self.bins = nn.LSTM(size, width // 2, batch_first=True, bidirectional=True)
+            self.frames = nn.LSTM(size, width, batch_first=True)
+            self.back = nn.ModuleList([nn.Linear(width, size) for _ in range(2)])
+            self.norm = nn.ModuleList([nn.LayerNorm(size) for _ in range(2)])
+
+        def forward(self, x):  # (batch, frames, bins, channels)
+            found = self.bins(x.flatten(0, 1))[0].unflatten(0, x.shape[:2])
+            x = x + self.norm[0](self.back[0](found))
+            turned = x.transpose(1, 2)
+            found = self.frames(turned.flatten(0, 1))[0].unflatten(0, turned.shape[:2]).transpose(1, 2)
+            return x + self.norm[1](self.back[1](found))
+
+    class Network(nn.Module):  # type: ignore[name-defined]
+        def __init__(self):
+            super().__init__()
+            inputs, outputs = [1, *channels[:-1]], [num_sources, *channels[:-1]]
+            down = [nn.Conv2d(2 * a, b, (1 + (a > 1), 3)) for a, b in zip(inputs, channels, strict=True)]
+            up = [nn.Conv2d(2 * a, 2 * b, (2, 3)) for a, b in zip(channels, outputs, strict=True)]
+            self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+            self.down_norm = nn.ModuleList([nn.BatchNorm2d(c) for c in channels])
+            self.up_norm = nn.ModuleList([nn.BatchNorm2d(c) for c in channels[:-1]])
+            self.input_norm = nn.BatchNorm1d(bins)
+            self.blocks = nn.Sequential(*[Block() for _ in range(config.blocks)])
+
+        def forward(self, size):
+            x = self.input_norm(size)[:, None, : bins - 1].mT  # (batch, channels, frames, bins)
+            skips = []
+            for convolve, norm in zip(self.down, self.down_norm, strict=True):
+                x = x.unflatten(-1, (-1, 2)).movedim(-1, 1).flatten(1, 2)
+                x = nn.functional.pad(x, (1, 1, convolve.kernel_size[0] - 1, 0))
+                x = nn.functional.leaky_relu(norm(convolve(x)), 0.2)
+                skips.append(x)
+            x = self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for level in reversed(range(len(channels))):
+                x = self.up[level](nn.functional.pad(torch.cat([x, skips[level]], 1), (1, 1, 1, 0)))
+                x = x.unflatten(1, (2, -1)).movedim(1, -1).flatten(-2)
+                x = torch.relu(self.up_norm[level - 1](x)) if level else x
+            return nn.functional.pad(torch.sigmoid(x.mT), (0, 0, 0, 1), mode="replicate")
+
+    return Network()
+
+
 def spleeter(torch, levels=6, filters=16):
     """Spleeter's U-Net for one source of stereo, channels last; sides are multiples of ``2 ** levels``."""
     nn = torch.nn

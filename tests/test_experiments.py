@@ -58,6 +58,12 @@ def runs(tmp_path, monkeypatch):
     (tmp_path / "tones.yaml").write_text(yaml.safe_dump(config))
     tones = {"title": "Tones", "config": "tones.yaml", "options": {"steps": 2, "log_every": 1}}
     listed = {
+        "unready": {
+            **tones,
+            "options": {"steps": 2, "init_from": "nowhere"},
+            "figure": "sir",
+            "published": None,
+        },
         "by_loss": {**tones, "figure": "loss", "published": {"train": 5}},
         "by_score": {**tones, "figure": "sir", "stem": "low", "published": None, "note": "bleed"},
     }
@@ -83,7 +89,7 @@ def test_every_experiment_is_a_config_and_a_figure(name):
 def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
     command = ["--runs", str(runs / "runs"), "--json", str(runs / "rows.json")]
     assert table.main(["by_score", *command]) == 0
-    assert table.main(["by_loss", *command]) == 0
+    assert table.main(["unready", "by_loss", *command]) == 2  # what one misses keeps no other
     rows = json.loads((runs / "rows.json").read_text())
     assert list(rows) == ["by_loss", "by_score"]  # as they are listed
     log = [json.loads(line) for line in (runs / "runs" / "by_loss" / "log.jsonl").read_text().splitlines()]
@@ -111,7 +117,7 @@ def test_an_experiment_is_trained_scored_and_drawn(runs, capsys):
 
 def test_an_unknown_experiment_is_named(runs, capsys):
     assert table.main(["nothing"]) == 2
-    assert "nothing: expected some of by_loss, by_score" in capsys.readouterr().err
+    assert "nothing: expected some of by_loss, by_score, unready" in capsys.readouterr().err
     assert memory.main(["nothing"]) == 2
 
 

@@ -47,22 +47,27 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     path = Path(options.json)
     rows = json.loads(path.read_text()) if path.exists() else {}
-    try:
-        for name in options.names or experiments:
-            if name not in experiments:
-                raise UserError(f"{name}: expected some of {', '.join(experiments)}")
-            row = _experiment(name, experiments[name], Path(options.runs), options.recordings)
-            if row is None:
-                return 1
-            rows[name] = row
-            rows = {k: rows[k] for k in experiments if k in rows}
-            path.write_text(json.dumps(rows, indent=2) + "\n")
-            path.with_suffix(".md").write_text(table(rows))
-    except UserError as error:
-        print(f"benchmarks.experiments: {error}", file=sys.stderr)
+    unknown = [name for name in options.names if name not in experiments]
+    if unknown:
+        expected = f"expected some of {', '.join(experiments)}"
+        print(f"benchmarks.experiments: {unknown[0]}: {expected}", file=sys.stderr)
         return 2
+    status = 0
+    for name in options.names or experiments:
+        try:
+            row = _experiment(name, experiments[name], Path(options.runs), options.recordings)
+        except UserError as error:  # the others need not wait for what this one misses
+            print(f"benchmarks.experiments: {name}: {error}", file=sys.stderr)
+            status = 2
+            continue
+        if row is None:
+            return 1
+        rows[name] = row
+        rows = {k: rows[k] for k in experiments if k in rows}
+        path.write_text(json.dumps(rows, indent=2) + "\n")
+        path.with_suffix(".md").write_text(table(rows))
     print(table(rows))
-    return 0
+    return status
 
 
 def _experiment(name, entry, runs, most):
