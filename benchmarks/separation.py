@@ -64,7 +64,9 @@ def twin_of(torch, config) -> Any:
         return torch_networks.spleeter(torch)
     if network.name == "unet":
         return torch_networks.unet(torch, network.levels, network.filters, sources)
-    return torch_networks.dpcrn(torch, network, config.codec.num_bins, sources)
+    if network.name == "dpcrn":
+        return torch_networks.dpcrn(torch, network, config.codec.num_bins, sources)
+    raise ValueError(f"network.name={network.name!r}: has no twin in PyTorch here")
 
 
 def _without(torch, twin, given):

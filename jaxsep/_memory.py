@@ -20,7 +20,7 @@ def return_freed() -> None:
     3 % of the processor's time. Another C library, or one that the environment tells what to keep
     (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``), is left as it is.
     """
-    if not _told("trim_threshold"):
+    if not _told("MALLOC_TRIM_THRESHOLD_", "malloc.trim_threshold"):
         _set((_TRIM_THRESHOLD, _LEFT))
 
 
@@ -28,17 +28,18 @@ def keep_freed() -> None:
     """Let the C library keep freed memory for the next arrays: for programs alone, before they have threads.
 
     By itself glibc gives every array of over 32 MB back and takes it again page by page, which was a twelfth
-    to a quarter of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the
-    process's peak. Another C library, or one that the environment tells what to do, is left as it is.
+    to a fifth of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the
+    process's peak. Another C library, or one that the environment tells anything (``MALLOC_ARENA_MAX``,
+    ``GLIBC_TUNABLES``), is left as it is.
     """
-    if not _told("trim_threshold", "top_pad", "mmap_max", "mmap_threshold", "arena_max"):
+    if not _told("MALLOC_", "malloc."):
         _set((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _AHEAD))
 
 
-def _told(*options):
-    """Whether the environment says one of the options, as ``MALLOC_OPTION_`` or among ``GLIBC_TUNABLES``."""
+def _told(variable, tunable):
+    """Whether the environment has a variable that begins so, or ``GLIBC_TUNABLES`` such an option."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    return any(f"MALLOC_{option.upper()}_" in os.environ or option in tunables for option in options)
+    return tunable in tunables or any(name.startswith(variable) for name in os.environ)
 
 
 def _set(*pairs):

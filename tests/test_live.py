@@ -141,6 +141,7 @@ def test_what_comes_later_changes_nothing(rng):
 def test_systems_that_need_what_comes_later_say_why():
     for network, codec, reason in (
         (dataclasses.replace(LSTM, bidirectional=True), CODEC, "network.name='lstm_mask'.*later frames"),
+        (DPCRN(levels=2, bidirectional=True), CODEC, "network.name='dpcrn'.*later frames"),
         (UNet(levels=2, filters=4), CODEC, "network.name='unet'.*later frames"),
         (LSTM, dataclasses.replace(CODEC, level="peak"), "codec.level='peak'"),
         (LSTM, dataclasses.replace(CODEC, normalizer=MinMax()), "codec.normalizer.name='min_max'"),

@@ -1,8 +1,12 @@
 """DPCRN: convolutions that halve the bins, and recurrences over frequency and over time between them.
 
-Every convolution sees a frame and the one before it, so with recurrences in one direction what a frame gives
-waits for no later one. What lies further away reaches it by the recurrence over time, which is the same for
-every band.
+Every convolution but the first sees a frame and the one before it, so with recurrences in one direction
+what a frame gives waits for no later one. What lies further away reaches it by the recurrence over time,
+which is the same for every band.
+
+Not as published: magnitudes, and real masks of any number of sources, instead of a complex mask; bins in
+pairs and kernels of three of them instead of strides; leaky ReLU on the way down, ReLU back; layer
+normalization over channels alone; dropout.
 
 References:
   X. Le, H. Chen, K. Chen, J. Lu, "DPCRN: Dual-path convolution recurrent network for single channel speech
@@ -43,11 +47,11 @@ class DPCRN(LinenNetwork):
     blocks: int = ranged(2, least=1, most=16)
     """Pairs of a recurrence over frequency and one over time, each added to its input."""
     bidirectional: bool = False
-    """Recurrences over time read the frames in both directions: better, but not causal."""
+    """Recurrences over time read the frames in both directions; then it is not causal."""
     input_norm: bool = False
     """Batch normalization of each frequency bin of the input."""
     dropout: float = ranged(0.0, least=0, below=1)
-    """Share of the values dropped in training behind the recurrences."""
+    """Share of the values dropped in training behind the recurrences over time."""
     activation: Literal["sigmoid", "softplus", "relu", "abs", "linear"] = "sigmoid"
     """Of the outputs."""
 
@@ -63,7 +67,7 @@ class DPCRN(LinenNetwork):
     @property
     def channels(self) -> list[int]:
         """Channels after each level."""
-        return [max(1, min(self.filters << level, self.width)) for level in range(self.levels)]
+        return [min(self.filters << level, self.width) for level in range(self.levels)]
 
 
 class DPCRNModule(nn.Module):
