@@ -66,7 +66,7 @@ SMALL = {
         "waveform_mse",
     ),
     # (its layer normalization of fewer channels is too ill conditioned for 16 bits)
-    "dpcrn": (DPCRN(levels=2, filters=3, width=12, input_norm=True, dropout=0.3), SPECTRUM, "si_sdr"),
+    "dpcrn": (DPCRN(levels=2, filters=3, width=12, input_norm=True, dropout=0.3), SPECTRUM, "snr"),
     "per_source": (PerSource(LSTM), SPECTRUM, "discriminative"),
     "spleeter_unet": (SpleeterUNet(levels=2, filters=3), SPECTRUM, "mask_mse"),
     "openunmix": (OPEN, MAGNITUDES, "magnitude_mse"),
