@@ -88,7 +88,9 @@ def dpcrn(torch, config, bins, num_sources):
         def __init__(self):
             super().__init__()
             inputs, outputs = [1, *channels[:-1]], [num_sources, *channels[:-1]]
-            down = [nn.Conv2d(2 * a, b, (1 + (a > 1), 3)) for a, b in zip(inputs, channels, strict=True)]
+            frames = [1] + [2] * (len(channels) - 1)
+            shapes = zip(inputs, channels, frames, strict=True)
+            down = [nn.Conv2d(2 * a, b, (f, 3)) for a, b, f in shapes]
             up = [nn.Conv2d(2 * a, 2 * b, (2, 3)) for a, b in zip(channels, outputs, strict=True)]
             self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
             self.down_norm = nn.ModuleList([nn.BatchNorm2d(c) for c in channels])

@@ -4,28 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_recurrence import plain_lstm
 
 from jaxsep.networks import DPCRN
 from jaxsep.parts import from_dict
 from jaxsep.system import SystemConfig
 
 BATCH, FRAMES = 2, 7
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm(rows, w, backward=False):
-    """(steps, in) -> (steps, width), from a state of zeros."""
-    width = len(w["recurrent"])
-    h, c, found = np.zeros(width), np.zeros(width), []
-    for row in rows[::-1] if backward else rows:
-        i, f, g, o = np.split(row @ w["input"] + h @ w["recurrent"] + w["bias"], 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        found.append(h)
-    return np.array(found[::-1] if backward else found)
 
 
 def convolved(x, p):
@@ -71,18 +56,14 @@ def network(features, config, variables):
         x = np.where(x > 0, x, 0.2 * x)
         skips.append(x)
     for block in range(config.blocks):
-        up, down = p[f"lstm_bins_{block}_up"], p[f"lstm_bins_{block}_down"]
-        both = [np.concatenate([lstm(frame, up), lstm(frame, down, backward=True)], -1) for frame in x]
-        x = x + behind(np.array(both), p, f"bins_{block}")
-        over = [lstm(x[:, b], p[f"lstm_frames_{block}"]) for b in range(x.shape[1])]
-        if config.bidirectional:
-            back = [lstm(x[:, b], p[f"lstm_frames_{block}_backward"], True) for b in range(x.shape[1])]
-            over = [np.concatenate(both, -1) for both in zip(over, back, strict=True)]
-        x = x + behind(np.stack(over, axis=1), p, f"frames_{block}")
+        over_bins = [p[f"lstm_bins_{block}_{way}"] for way in ("up", "down")]
+        x = x + behind(plain_lstm(x.swapaxes(0, 1), over_bins).swapaxes(0, 1), p, f"bins_{block}")
+        names = (f"lstm_frames_{block}", f"lstm_frames_{block}_backward")[: 1 + config.bidirectional]
+        x = x + behind(plain_lstm(x, [p[name] for name in names]), p, f"frames_{block}")
     for level in range(config.levels - 1, -1, -1):
         x = parted(convolved(np.concatenate([x, skips[level]], -1), p[f"up_{level}"]))
         x = np.maximum(norm(x, f"up_norm_{level}"), 0) if level else x
-    y = sigmoid(np.transpose(x, (2, 1, 0)))[:, :used]
+    y = 1 / (1 + np.exp(-np.transpose(x, (2, 1, 0))))[:, :used]
     return np.pad(y, ((0, 0), (0, bins - used), (0, 0)), mode="edge")
 
 

@@ -24,13 +24,13 @@ def problem(request, rng):
 
 def plain_lstm(x, weights, xp=np):
     """The textbook loop, in float64 numpy or in jax."""
-    outputs = []
+    outputs, width = [], len(weights[0]["recurrent"])
     for direction, w in enumerate(weights):
-        h = c = xp.zeros((x.shape[1], WIDTH))
+        h = c = xp.zeros((x.shape[1], width))
         frames = []
         for frame in (x, x[::-1])[direction]:
             gates = frame @ w["input"] + h @ w["recurrent"] + w["bias"]
-            i, f, g, o = (gates[:, k * WIDTH : (k + 1) * WIDTH] for k in range(4))
+            i, f, g, o = (gates[:, k * width : (k + 1) * width] for k in range(4))
             i, f, o = (1 / (1 + xp.exp(-v)) for v in (i, f, o))
             c = f * c + i * xp.tanh(g)
             h = o * xp.tanh(c)

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxsep.networks.network import LinenNetwork
 from jaxsep.networks.recurrent import CellWeights
+from jaxsep.nn.convolution import BinConv
 from jaxsep.nn.images import from_image, padded_height, to_image
 from jaxsep.nn.layers import ACTIVATIONS, BatchNorm, Dropout
 from jaxsep.nn.recurrence import lstm_from, lstm_scan
@@ -101,9 +101,10 @@ class DPCRNModule(nn.Module):
             features = BatchNorm(axis=2, name="input_norm")(features, **call)
         # (batch, frames, bins, channels) from here on
         x = jnp.swapaxes(to_image(features, config.levels), 1, 2)[:, :frames]
-        x, skips = BinConv(config.channels[0], frames=1, name="down_0")(_paired(x)), []
+        skips = []
         for level, width in enumerate(config.channels):
-            x = convolve(_paired(x), width, f"down_{level}") if level else x
+            x, name = _paired(x), f"down_{level}"
+            x = convolve(x, width, name) if level else BinConv(width, frames=1, name=name)(x)
             x = nn.leaky_relu(normalize(x, f"down_norm_{level}"), 0.2)
             skips.append(x)
         for block in range(config.blocks):
@@ -157,24 +158,6 @@ class DPCRNModule(nn.Module):
 
     def _back(self, y, channels, name):
         return nn.LayerNorm(name=f"norm_{name}")(nn.Dense(channels, name=f"dense_{name}")(y))
-
-
-class BinConv(nn.Module):
-    """Convolution of three bins and ``f = 1`` or 2 frames.
-
-    ``(batch, frames + f - 1, bins, in)`` -> ``(batch, frames, bins, out)``, zero-padded over bins alone.
-    """
-
-    features: int
-    frames: int = 2
-
-    @nn.compact
-    def __call__(self, x):
-        shape = (self.frames, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        layout, pads = ("NHWC", "HWIO", "NHWC"), ((0, 0), (1, 1))
-        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=layout)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 def _paired(x):

@@ -38,8 +38,8 @@ class PerSource(HoldsNetwork):
     joint: Literal["none", "softmax", "first"] = "none"
     """``softmax`` of the networks' linear outputs over the sources, as Spleeter with five stems; ``first``:
     the first source's output is its mask, and the others have what it leaves of the mixture, in proportion
-    to their outputs squared, so that the stems sum to the mixture (with the
-    head ``ratio`` as it is by default, or ``mask``); or none."""
+    to their outputs squared, so that the stems sum to the mixture (with the head ``ratio`` as it is by
+    default, or ``mask``); or none."""
 
     @property
     def output_range(self) -> OutputRange:

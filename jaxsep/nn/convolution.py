@@ -46,6 +46,23 @@ class Conv(nn.Module):
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else y
 
 
+class BinConv(nn.Module):
+    """Convolution of three bins and ``f = 1`` or 2 frames.
+
+    ``(batch, frames + f - 1, bins, in)`` -> ``(batch, frames, bins, out)``, zero-padded over bins alone.
+    """
+
+    features: int
+    frames: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.frames, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        y = _conv(x, kernel, [(0, 0), (1, 1)])
+        return y + self.param("bias", nn.initializers.zeros, (self.features,))
+
+
 @jax.custom_vjp
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """``(batch, height, width, in)`` * ``(odd, odd, in, out)``, zero-padded to the same size.

@@ -17,9 +17,9 @@ def to_image(features: jax.Array, levels: int) -> jax.Array:
       (1, 16, 16, 2)
     """
     _, _, bins, frames = features.shape
-    used, multiple = _used(bins, levels), 1 << levels
+    used, height = _used(bins, levels), padded_height(bins, levels)
     x = jnp.transpose(features[:, :, :used], (0, 2, 3, 1))
-    return jnp.pad(x, ((0, 0), (0, -used % multiple), (0, -frames % multiple), (0, 0)))
+    return jnp.pad(x, ((0, 0), (0, height - used), (0, -frames % (1 << levels)), (0, 0)))
 
 
 def from_image(x: jax.Array, levels: int, bins: int, frames: int) -> jax.Array:
