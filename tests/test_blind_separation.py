@@ -92,6 +92,23 @@ def test_every_rule_finds_the_same_sources(algorithm, fun):
     assert amari(np.asarray(r.unmixing) @ matrix) < 0.05
 
 
+@pytest.mark.parametrize("algorithm", ["parallel", "deflation"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_fourth_moments_find_what_iterations_over_the_samples_find(n, algorithm):
+    """``"cube"`` looks at the samples once; the same function as a pair goes over them in every iteration."""
+    cube = (lambda u: u**3, lambda u: 3 * u**2)
+    _, x = mixtures(n, 33_000)
+    x[:, ::1000] += 0.1  # channels with a mean
+    for given in (x, np.concatenate([x, x[:1]])):  # the second lacks a direction
+        once, often = (fastica(given, fun=fun, algorithm=algorithm, tol=1e-6) for fun in ("cube", cube))
+        assert bool(once.converged)
+        assert int(once.rank) == int(often.rank) == n
+        product = np.asarray(once.unmixing)[:n] @ np.asarray(often.mixing)[:, :n]
+        assert amari(product) < 2e-3
+        centered = given - given.mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(once.mixing @ once.sources, centered, atol=1e-3)
+
+
 def test_the_logistic_function_separates_skewed_sources():
     rng = np.random.default_rng(0)
     s = rng.exponential(size=(2, 20_000))

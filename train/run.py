@@ -229,9 +229,15 @@ class Runs:
 
         def stream(seed):
             examples: Any = self.placed or self._examples(seed)
-            threads = config.data.threads
-            alone, parts = len(self.configs) == 1, config.accumulate
-            return batches(examples, config.batch_size, first, threads, spread=alone, parts=parts)
+            return batches(
+                examples,
+                config.batch_size,
+                first,
+                config.data.threads,
+                spread=len(self.configs) == 1,
+                parts=config.accumulate,
+                distinct=config.data.distinct,
+            )
 
         for each in zip(*map(stream, seeds), strict=True):
             yield [each[place] for place in places]

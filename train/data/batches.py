@@ -24,12 +24,13 @@ def batches(
     *,
     spread: bool = True,
     parts: int = 1,
+    distinct: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield this host's part of the batch of each step from ``start_step`` on; all if not ``spread``.
 
     ``sources`` (local batch, sources, channels, samples); ``id`` and ``weight`` (local batch,); ``track``,
     the indices of the recordings in the bank (-1 for none). On each device their number is a multiple of
-    ``parts``.
+    ``parts``. Behind ``distinct`` examples the first come again, unless it is 0.
     """
     devices, local_devices = (jax.device_count(), jax.local_device_count()) if spread else (1, 1)
     local = -(-batch_size // (devices * parts)) * parts * local_devices
@@ -39,7 +40,8 @@ def batches(
     def load(k: int) -> dict[str, np.ndarray]:
         step, place = divmod(k, local)
         # Padding repeats an example: what is in it counts nothing, but it must be finite.
-        return examples[step * batch_size + min(int(ids[place]), batch_size - 1)]
+        number = step * batch_size + min(int(ids[place]), batch_size - 1)
+        return examples[number % distinct if distinct else number]
 
     steps = len(examples) // batch_size
     dataset = grain.MapDataset.range(steps * local).map(load).batch(local)[start_step:]
