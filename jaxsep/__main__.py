@@ -3,10 +3,12 @@
 import sys
 
 from jaxsep._interrupts import interrupts_later
+from jaxsep._memory import bound_freed
 
 
 def main() -> int:
     """Run the command; return its exit status."""
+    bound_freed()  # before there are threads, which libraries start
     try:
         with interrupts_later():
             from jaxsep.cli import main as run

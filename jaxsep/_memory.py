@@ -1,27 +1,30 @@
-"""What the C library does with memory that a program frees: give it back, or keep it for the next arrays."""
+"""What the C library does with memory that a program frees: keep some for the next arrays, or all."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 
-#: glibc's options M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX and M_ARENA_MAX.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
-#: How many freed bytes at the heap's end stay there when they are given back.
-_LEFT = 1 << 20
+#: glibc's options M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX and M_ARENA_MAX.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8
+#: How many freed bytes at the heap's end stay there where not all are kept.
+_LEFT = 1 << 27
+#: Arrays of more bytes are not on the heap then, and go back when they are freed: the most that glibc takes.
+_LARGE = 1 << 25
 #: By how many bytes more than needed a heap grows that keeps them.
 _AHEAD = 1 << 26
 
 
-def return_freed() -> None:
-    """Let the C library give freed memory back at once: for programs alone, as it is the process's.
+def bound_freed() -> None:
+    """Let the C library keep freed memory, but little: for programs alone, before they have threads.
 
-    What glibc keeps at the ends of its heaps is a fifth of what `jaxsep separate` takes; giving it back costs
-    3 % of the processor's time. Another C library, or one that the environment tells what to keep
-    (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES``), is left as it is.
+    Arrays over 32 MB go back when they are freed, and the heap, one for all threads, keeps 128 MB at its end.
+    By itself glibc has a heap for each thread and gives more back, to take it again page by page: that was
+    half of the time of scoring long tracks. Another C library, or one that the environment tells anything
+    (``MALLOC_ARENA_MAX``, ``GLIBC_TUNABLES``), is left as it is.
     """
-    if not _told("MALLOC_TRIM_THRESHOLD_", "malloc.trim_threshold"):
-        _set((_TRIM_THRESHOLD, _LEFT))
+    if not _told("MALLOC_", "malloc."):
+        _set((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LEFT))
 
 
 def keep_freed() -> None:
@@ -29,8 +32,7 @@ def keep_freed() -> None:
 
     By itself glibc gives every array of over 32 MB back and takes it again page by page, which was a twelfth
     to a fifth of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the
-    process's peak. Another C library, or one that the environment tells anything (``MALLOC_ARENA_MAX``,
-    ``GLIBC_TUNABLES``), is left as it is.
+    process's peak. What is left as it is, is so for :func:`bound_freed`, too.
     """
     if not _told("MALLOC_", "malloc."):
         _set((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _AHEAD))

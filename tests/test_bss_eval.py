@@ -323,7 +323,7 @@ def test_gradient_equals_finite_differences(rng):
 def test_long_arrays_go_in_pieces(rng, monkeypatch, frames):
     s, e = (x.reshape(2, 2, -1).astype(np.float32) for x in mixed(rng, 4, 7001))
     whole = bss_eval_images(s, e, filter_length=40, **frames)
-    monkeypatch.setattr("jaxsep.metrics.bss_eval._LONG", 10)
+    monkeypatch.setattr("jaxsep.metrics.bss_eval.LONG", 10)
     monkeypatch.setattr("jaxsep.metrics.bss_eval._PIECE", 8000)
     pieces = bss_eval_images(s, e, filter_length=40, **frames)
     for a, b in zip(whole[:5], pieces[:5], strict=True):

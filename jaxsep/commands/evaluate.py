@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-from jaxsep._memory import return_freed
 from jaxsep.audio import show
 from jaxsep.commands.evaluation_page import write_page
 from jaxsep.compilation import keep_compiled
@@ -29,7 +28,6 @@ _EVERY = 5.0
 def evaluate(options) -> int:
     """Score ``TRACK/STEM.*`` of one folder against another's, or against what a model makes of them."""
     keep_compiled()
-    return_freed()
     for path in (options.json, options.csv, options.html):
         if path:
             check_writable(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsep._memory import return_freed
 from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, show, write_together
 from jaxsep.compilation import keep_compiled
 from jaxsep.errors import UserError
@@ -14,7 +13,6 @@ from jaxsep.outputs import claimed_folder, note_source, output_folder
 def ica(options) -> int:
     """Separate the channels of the files blindly; write ``ica/TRACK/source1.wav`` and so on."""
     keep_compiled()
-    return_freed()
     x, rate = read_microphones(
         options.files, trim=options.trim, resample=options.resample, sanitize=options.sanitize
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsep._memory import return_freed
 from jaxsep.audio import AudioReader, AudioWriter, check_format, show, write_together
 from jaxsep.audio.loudness import loudness as measured
 from jaxsep.audio.writing import ClipMode
@@ -33,7 +32,6 @@ from jaxsep.separator import Block, Separator
 def separate(options) -> int:
     """Separate every file; go on after one that cannot be, and say so with the exit status."""
     keep_compiled()
-    return_freed()
     check_format(options.format, None, 1, options.subtype, options.bitrate)
     separator = Separator.from_pretrained(
         options.model,

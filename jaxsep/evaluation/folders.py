@@ -175,9 +175,12 @@ def _score_files(track, files, given, window, hop, judge, voiced, sanitize):
     frames = None
     if window is not None:
         frames = Frames(max(1, round(window * rate)), max(1, round((hop or window) * rate)))
-    ordered = np.stack(list(references.values())), [estimates.get(s) for s in references]
-    scores = score_track(*ordered, frames, judge, where)
-    rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(references, scores, strict=True)}
+    names = list(references)
+    together = np.empty((len(names), *shape), np.float32)
+    for row, name in zip(together, names, strict=True):
+        row[:] = references.pop(name)  # so that they are never there twice
+    scores = score_track(together, [estimates.get(s) for s in names], frames, judge, where)
+    rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(names, scores, strict=True)}
     return {s: rows[s] for s in stems}, lines
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxsep.evaluation.lengths import pad
 from jaxsep.evaluation.voiced import score_voiced
 from jaxsep.metrics import bss_eval_images, bss_eval_sources, median_of_frames, si_sdr, weighted_mean
+from jaxsep.metrics.bss_eval import LONG
 
 #: What is reported of each stem, dB. ``nsdr`` and ``si_sdri`` are improvements over the mixture.
 FIGURES = ("sdr", "sir", "sar", "nsdr", "si_sdr", "si_sdri")
@@ -67,13 +69,15 @@ def score_track(
     everywhere = np.broadcast_to(mixture, references.shape)
     heard = np.array([e is not None and bool(np.any(e)) for e in estimates])
     # Each source is judged on its own: the mixture stands in for an estimate that is not there.
-    given = np.stack([e if h else mixture for e, h in zip(estimates, heard, strict=True)])
-    given = given.astype(np.float32, copy=False)
-    figures = _frames(references, given, frames) if frames else _whole(references, given, everywhere, judge)
+    given = [np.asarray(e, np.float32) if h else mixture for e, h in zip(estimates, heard, strict=True)]
+    if frames:
+        figures = _frames(references, np.stack(given), frames)
+    else:
+        figures = _whole(references, given, everywhere, judge)
     figures["si_sdr"], before = (_si_sdr(references, x) for x in (given, everywhere))
     figures["si_sdri"] = figures["si_sdr"] - before
     if voiced is not None:
-        figures |= score_voiced(references, given, mixture, voiced)
+        figures |= score_voiced(references, np.stack(given), mixture, voiced)
     rows: list[dict] = []
     for i, reference in enumerate(references):
         row = {name: _mean_or_none(values[i]) if heard[i] else None for name, values in figures.items()}
@@ -124,11 +128,14 @@ def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dic
 
 
 def _whole(references, given, everywhere, judge):
-    """Figures ``(sources, channels)`` of the whole track, each channel on its own."""
+    """Figures ``(sources, channels)`` of the whole track, each channel on its own: no other is copied."""
     score = {"jaxsep": _sources, "mir_eval": _sources_by_mir_eval}[judge]
     figures = {name: np.full(references.shape[:2], np.nan) for name in FIGURES[:4]}
     for c in range(references.shape[1]):
-        (sdr, sir, sar), (base, *_) = (score(references[:, c], x[:, c]) for x in (given, everywhere))
+        (sdr, sir, sar), (base, *_) = (
+            score(references[:, c], estimates)
+            for estimates in (np.stack([e[c] for e in given]), everywhere[:, c])
+        )
         figures["sdr"][:, c], figures["sir"][:, c], figures["sar"][:, c] = sdr, sir, sar
         figures["nsdr"][:, c] = sdr - base
     return figures
@@ -137,14 +144,19 @@ def _whole(references, given, everywhere, judge):
 def _si_sdr(references, estimates):
     """SI-SDR ``(sources, channels)``, a signal at a time: a long track is not held once more."""
     figures = np.empty(references.shape[:2], np.float32)
-    for at in np.ndindex(figures.shape):
-        figures[at] = si_sdr(*pad(references[at], estimates[at]))
+    for i, c in np.ndindex(figures.shape):
+        figures[i, c] = _fused_si_sdr(*pad(references[i, c], estimates[i][c]))
     return figures
 
 
+_fused_si_sdr = jax.jit(si_sdr)
+
+
 def _sources(references, estimates):
-    """Zeros behind the signals change no score, and few lengths mean few compilations."""
-    scores = bss_eval_sources(*pad(references, estimates), permute=False, dtype="float64")
+    """Zeros behind the signals change no score, and few lengths mean few compilations; pieces are alike."""
+    if references.size <= LONG:
+        references, estimates = pad(references, estimates)
+    scores = bss_eval_sources(references, estimates, permute=False, dtype="float64")
     return scores.sdr, scores.sir, scores.sar
 
 

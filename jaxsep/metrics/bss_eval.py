@@ -17,8 +17,10 @@ from jaxsep.metrics.distortion import Energies, correlations, cut, fit_both, par
 
 #: More sources than this have too many orders to try them all.
 _MOST_TO_PERMUTE = 8
-#: Samples of numpy arrays above which they are scored piece by piece, and those of a piece.
-_LONG, _PIECE = 1 << 21, 1 << 20
+#: Samples of numpy arrays above which one problem is scored piece by piece.
+LONG = 1 << 21
+#: Samples of a piece.
+_PIECE = 1 << 20
 
 
 class BSSEval(NamedTuple):
@@ -129,7 +131,7 @@ def _bss_eval(reference, estimate, core, images, filter_length, permute, window,
             "dtype='float64': inside jit, vmap or grad 64-bit mode must be on around the outermost call: "
             "with jax.enable_x64(True): ...; or call this function outside them"
         )
-    pieces = isinstance(reference, np.ndarray) and reference.ndim == core and reference.size > _LONG
+    pieces = isinstance(reference, np.ndarray) and reference.ndim == core and reference.size > LONG
     with jax.enable_x64(dtype == jnp.float64):
         if pieces and isinstance(estimate, np.ndarray):
             as_float("reference", reference[..., :1])
