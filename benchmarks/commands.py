@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.record import environment, peak_bytes
+from benchmarks.record import command_line, environment, peak_bytes
 
 _RESULTS = Path(__file__).parent / "results" / "commands.json"
 _RATE = 44100
@@ -93,7 +94,10 @@ def main() -> int:
             row = measure(name, minutes)
             print("{command}, {minutes:g} minutes: {peak_gb} GB, {seconds} s".format(**row), flush=True)
             if options.record:
-                _keep({**row, **environment()})
+                by = command_line(
+                    "benchmarks.commands", shlex.quote(name), "--minutes", f"{minutes:g}", "--record"
+                )
+                _keep({**row, "recorded by": by, **environment()})
     return 0
 
 
