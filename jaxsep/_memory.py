@@ -18,10 +18,10 @@ _AHEAD = 1 << 26
 def bound_freed() -> None:
     """Let the C library keep freed memory, but little: for programs alone, before they have threads.
 
-    Arrays over 32 MB go back when they are freed, and one heap for all threads keeps 128 MB at its end. Heaps
-    of every thread, which glibc has by itself, take an eighth more memory and no less time; keeping less takes
-    twice the time where long tracks are scored. Another C library, or one that the environment tells anything
-    (``MALLOC_ARENA_MAX``, ``GLIBC_TUNABLES``), is left as it is.
+    Arrays over 32 MB go back when they are freed, and one heap for all threads keeps 128 MB at its end. A
+    heap for each thread, as glibc has by itself, takes an eighth more memory and no less time; keeping less
+    takes twice the time where long tracks are scored. Another C library, or one that the environment tells
+    anything (``MALLOC_ARENA_MAX``, ``GLIBC_TUNABLES``), is left as it is.
     """
     if not _told("MALLOC_", "malloc."):
         _set((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LEFT))

@@ -12,6 +12,7 @@ import yaml
 import benchmarks.__main__ as command
 from benchmarks import commands, gpu, growth, memory, paths, record, train_step_bound
 from benchmarks.experiments import (
+    by_heart,
     drums,
     figures,
     pages,
@@ -24,6 +25,7 @@ from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
 from train.config import load_config
+from train.run import run
 
 RATE = 8000
 LIST = yaml.safe_load(table._LIST.read_text())
@@ -83,6 +85,34 @@ def test_every_experiment_is_a_config_and_a_figure(name):
     else:
         assert entry["stem"] in config.system.sources
     assert set(entry["published"] or {}) <= {"train", "dev", entry["figure"]}
+
+
+def test_what_is_learnt_by_heart_is_told_from_what_is_learnt(runs, capsys, monkeypatch):
+    """Two excerpts of noise, again and again: their loss falls, that of other noise does not."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "valid"):
+        noise = 0.1 * rng.standard_normal((2 * RATE, 2))
+        soundfile.write(runs / part / "tones.wav", noise, RATE, subtype="FLOAT")
+    out = str(runs / "noise")
+    options = {
+        "steps": 200,
+        "batch_size": 2,
+        "data.distinct": 2,
+        "out": out,
+        "optimizer.learning_rate": 0.003,
+    }
+    options |= {"data.recipe.remix": 0.0, "system.network.width": 128}
+    config = load_config(str(runs / "tones.yaml"), table.overrides(options))
+    assert run(config) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(by_heart, "_COUNT", 2)
+    assert by_heart.main([out]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == list(by_heart.losses_of(runs / "noise"))
+    known, same, other = (float(line.split(": ")[2].split()[0]) for line in lines)
+    assert known < 0.8 * min(same, other)
+    assert by_heart.main([str(runs / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.slow
