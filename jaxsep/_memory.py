@@ -16,14 +16,15 @@ _AHEAD = 1 << 26
 
 
 def bound_freed() -> None:
-    """Let the C library keep freed memory, but little: for programs alone, before they have threads.
+    """Let the C library have one heap for all threads: for programs alone, before they have threads.
 
-    Arrays over 32 MB go back when they are freed, and one heap for all threads keeps 128 MB at its end. A
-    heap for each thread, as glibc has by itself, takes an eighth more memory and no less time; keeping less
-    takes twice the time where long tracks are scored. Another C library, or one that the environment tells
-    anything (``MALLOC_ARENA_MAX``, ``GLIBC_TUNABLES``), is left as it is.
+    Arrays over 32 MB go back when they are freed, and of freed memory at the heap's end 128 MB stay; gaps
+    below what is in use stay, too. A heap for each thread, as glibc has by itself, took an eighth more memory
+    to separate and to score a few minutes, and no less time; with 1 MB at the end scoring took twice the
+    time. Another C library, or one that the environment tells anything (``MALLOC_ARENA_MAX``,
+    ``GLIBC_TUNABLES``), is left as it is.
     """
-    if not _told("MALLOC_", "malloc."):
+    if not _told():
         _set((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LEFT))
 
 
@@ -32,16 +33,16 @@ def keep_freed() -> None:
 
     By itself glibc gives every array of over 32 MB back and takes it again page by page, which was a twelfth
     to a fifth of a training step's time on a CPU. What is kept lies in one heap, whose gaps add to the
-    process's peak. What is left as it is, is so for :func:`bound_freed`, too.
+    process's peak. Left alone in the same cases as :func:`bound_freed`.
     """
-    if not _told("MALLOC_", "malloc."):
+    if not _told():
         _set((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _AHEAD))
 
 
-def _told(variable, tunable):
-    """Whether the environment has a variable that begins so, or ``GLIBC_TUNABLES`` such an option."""
+def _told():
+    """Whether the environment tells glibc's ``malloc`` anything."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    return tunable in tunables or any(name.startswith(variable) for name in os.environ)
+    return "malloc." in tunables or any(name.startswith("MALLOC_") for name in os.environ)
 
 
 def _set(*pairs):

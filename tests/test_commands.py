@@ -224,6 +224,13 @@ def test_a_model_is_scored_on_the_sum_of_its_references(tmp_path):
     assert page.read_text().count("<audio") == 5
 
 
+def test_what_an_estimator_returns_is_scored_even_where_it_is_what_it_was_given(tmp_path, rng):
+    write_tracks(tmp_path, {"x": {stem: rng.standard_normal((1, 2000)) for stem in "ab"}})
+    found = folders.evaluate_folders(tmp_path, lambda references, rate: references)
+    assert not found.problems
+    assert [row["si_sdr"] for row in found.tracks["x"].values()] == [np.inf, np.inf]
+
+
 def test_resuming_scores_only_what_is_new(tmp_path, rng, monkeypatch):
     audio = {t: {"a": rng.standard_normal((1, 2000)), "b": rng.standard_normal((1, 2000))} for t in "xyz"}
     write_tracks(tmp_path / "r", audio)
@@ -355,11 +362,17 @@ def in_a_process(program, told):
     ],
 )
 def test_commands_keep_little_of_freed_memory(told, bound):
-    """Of small arrays 128 MB, of one over 32 MB nothing; one of 16 MB lies where the last one lay."""
+    """Of small arrays 128 MB, of one over 32 MB nothing, of one of 16 MB all; threads share the heap."""
     program = """
-        from jaxsep._memory import bound_freed
+        import contextlib
+        import io
+        import sys
+        from threading import Thread
 
-        blocks = [0] * 6000
+        from jaxsep.__main__ import main
+
+        c.sbrk.restype = ctypes.c_void_p
+        blocks, shared = [0] * 6000, []
 
         def use(size, count):
             for i in range(count):
@@ -370,7 +383,13 @@ def test_commands_keep_little_of_freed_memory(told, bound):
                 c.free(blocks[i])
             return resident() - before
 
-        bound_freed()
+        sys.argv = ["jaxsep", "completion", "bash"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main() == 0
+        thread = Thread(target=lambda: shared.append(c.malloc(1 << 16) < c.sbrk(0)))
+        thread.start()
+        thread.join()
+        assert shared == [not KEPT]
         before = resident()
         left = use(1 << 24, 1)
         assert left > 15e6, left

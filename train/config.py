@@ -67,8 +67,8 @@ class DataConfig:
     generated_pool: int = ranged(512, least=1, most=65536)
     """Generated clips of a source that lie on the device; elsewhere each is another."""
     distinct: int = ranged(0, least=0, most=2**31 - 1)
-    """How many different examples a run draws: behind them the same come again, as of a set that was written
-    once. 0 for another example every time. What ``augment`` does to them differs each time."""
+    """How many different examples a run draws, a fixed set: after them the same come again, in the same
+    order. 0 for another example every time. What ``augment`` does to them differs each time."""
     threads: int = ranged(2, least=0, most=1024)
     """Threads that read ahead; the order of the examples does not depend on them."""
 

@@ -45,7 +45,7 @@ def fastica(
     decorrelation (parallel) or one row after another (deflation), until the rows turn by less
     than ``tol``: ``max_i |1 - |<w_i, w_i before>|| < tol``. The fixed point is first approached
     on every k-th sample, then on more, and at last on all, each to the same tolerance. Of up to four
-    sources ``"cube"`` needs but their fourth moments: the samples are looked at once for all iterations.
+    sources ``"cube"`` needs only their fourth moments: one pass over the samples for all iterations.
     Memory beyond x and the result is the same for an hour as for ten minutes; a numpy x is
     copied to the device first.
 
@@ -54,7 +54,7 @@ def fastica(
       n_components: sources to look for, n; as many as channels when None.
       algorithm: ``"parallel"`` or ``"deflation"``.
       fun: ``"logcosh"``, ``"exp"``, ``"cube"``, ``"logistic"``, or a pair ``(g, g_prime)``.
-      max_iter: most iterations over all samples, and over each smaller set before.
+      max_iter: most iterations over all samples (or their moments), and over each smaller set before.
       tol: tolerance of convergence.
       key: a JAX random key for the start; None for a fixed start.
 
@@ -103,7 +103,7 @@ def _fastica(x, start, tol, n, algorithm, contrast, max_iter):
 
 
 def _solve(x, start, tol, n, algorithm, contrast, max_iter):
-    """One problem: whiten, approach on ever more samples, refine on all."""
+    """One problem: whiten, approach on ever more samples, refine on all; or iterate on fourth moments."""
     white = whiten(x, n)
     active = jnp.arange(n) < white.rank
     begin = _decorrelate(jnp.where(jnp.outer(active, active), start, 0.0), active)
@@ -128,7 +128,7 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
         return centered @ white.matrix.T / x.shape[1], slope / x.shape[1]
 
     if contrast == CONTRASTS["cube"] and n <= _FOURTH:
-        w, steps, change = rotate(_moments_of_cube(x, white), begin, active, tol, max_iter)
+        w, steps, change = rotate(moments_of_cube(x, white), begin, active, tol, max_iter)
         return finish(x, white, w, steps, change < tol)
     steps, w = jnp.int32(0), begin
     for stride in _strides(x.shape[1]):
@@ -139,8 +139,11 @@ def _solve(x, start, tol, n, algorithm, contrast, max_iter):
     return finish(x, white, w, steps + more, change < tol)
 
 
-def _moments_of_cube(x, white):
-    """What iterations ask of g(u) = u^3 is in the fourth moments of ``z``: one pass over the samples."""
+def moments_of_cube(x, white):
+    """Return what an iteration asks of g(u) = u^3, as a function of W.
+
+    It is all in the fourth moments of ``z``, which take one pass over the samples.
+    """
     n = white.matrix.shape[0]
     first, second = np.triu_indices(n)
     place = np.zeros((n, n), int)  # of z_i z_j among the products of pairs

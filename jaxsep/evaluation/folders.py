@@ -176,10 +176,11 @@ def _score_files(track, files, given, window, hop, judge, voiced, sanitize):
     if window is not None:
         frames = Frames(max(1, round(window * rate)), max(1, round((hop or window) * rate)))
     names = list(references)
+    ordered = [estimates.get(s) for s in names]
     together = np.empty((len(names), *shape), np.float32)
     for row, name in zip(together, names, strict=True):
         row[:] = references.pop(name)  # so that they are never there twice
-    scores = score_track(together, [estimates.get(s) for s in names], frames, judge, where)
+    scores = score_track(together, ordered, frames, judge, where)
     rows = {s: {**row, "seconds": shape[-1] / rate} for s, row in zip(names, scores, strict=True)}
     return {s: rows[s] for s in stems}, lines
 

@@ -104,7 +104,11 @@ def mute_inaudible(references: np.ndarray) -> np.ndarray:
 
     mixture = np.mean(energy(np.sum(references, axis=0)))
     inaudible = energy(references) < 10 ** (-INAUDIBLE_DB / 10) * mixture
-    return np.where(inaudible, 0, references).astype(references.dtype) if inaudible.any() else references
+    return (
+        np.where(inaudible, 0, references).astype(references.dtype, copy=False)
+        if inaudible.any()
+        else references
+    )
 
 
 def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
@@ -153,7 +157,7 @@ _fused_si_sdr = jax.jit(si_sdr)
 
 
 def _sources(references, estimates):
-    """Zeros behind the signals change no score, and few lengths mean few compilations; pieces are alike."""
+    """Padded with zeros, which change no score, for few compilations; long ones go in equal pieces anyhow."""
     if references.size <= LONG:
         references, estimates = pad(references, estimates)
     scores = bss_eval_sources(references, estimates, permute=False, dtype="float64")

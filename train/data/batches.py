@@ -30,7 +30,7 @@ def batches(
 
     ``sources`` (local batch, sources, channels, samples); ``id`` and ``weight`` (local batch,); ``track``,
     the indices of the recordings in the bank (-1 for none). On each device their number is a multiple of
-    ``parts``. Behind ``distinct`` examples the first come again, unless it is 0.
+    ``parts``. After ``distinct`` examples the same come again in the same order, unless it is 0.
     """
     devices, local_devices = (jax.device_count(), jax.local_device_count()) if spread else (1, 1)
     local = -(-batch_size // (devices * parts)) * parts * local_devices
