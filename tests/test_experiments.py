@@ -108,10 +108,11 @@ def test_memorized_mixtures_are_told_from_others(runs, capsys, monkeypatch):
     monkeypatch.setattr(memorization, "_COUNT", 8)
     assert memorization.main([out]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[1] for line in lines] == list(memorization.losses_of(runs / "noise"))
+    losses = memorization.losses_of(runs / "noise")
+    assert [line.split(": ")[1] for line in lines] == list(losses)
     known, same, other = (float(line.split(": ")[2].split()[0]) for line in lines)
     assert known < 0.8 * min(same, other)
-    assert len(memorization.losses_of(runs / "noise")["mixtures that it was trained on"]) == 2
+    assert len(losses["mixtures that it was trained on"]) == 2
     (runs / "empty").mkdir()
     (runs / "empty" / "config.json").write_text((runs / "noise" / "config.json").read_text())
     assert memorization.main([str(runs / "empty")]) == 2

@@ -75,11 +75,12 @@ def losses_of(run: Path) -> dict[str, np.ndarray]:
 def _last_state(config, system, run):
     checkpoints = Checkpoints(run)
     try:
-        whole = [step for step in checkpoints.steps() if not checkpoints.damage(step)]
-        if not whole:
+        newest_first = reversed(checkpoints.steps())
+        step = next((step for step in newest_first if not checkpoints.damage(step)), None)
+        if step is None:
             raise UserError(f"{run}: has no whole checkpoint; expected the folder of a run of its own")
         like = init_state(system, config.optimizer(config.steps), config.seed, bool(config.ema_decay))
-        return checkpoints.state(whole[-1], like)
+        return checkpoints.state(step, like)
     finally:
         checkpoints.close()
 

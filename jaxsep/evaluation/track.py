@@ -104,11 +104,9 @@ def mute_inaudible(references: np.ndarray) -> np.ndarray:
 
     mixture = np.mean(energy(np.sum(references, axis=0)))
     inaudible = energy(references) < 10 ** (-INAUDIBLE_DB / 10) * mixture
-    return (
-        np.where(inaudible, 0, references).astype(references.dtype, copy=False)
-        if inaudible.any()
-        else references
-    )
+    if not inaudible.any():
+        return references
+    return np.where(inaudible, 0, references).astype(references.dtype, copy=False)
 
 
 def summarize(tracks: dict, figures: tuple[str, ...] = FIGURES) -> dict[str, dict]:
