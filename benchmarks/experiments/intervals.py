@@ -41,3 +41,28 @@ def mean_and_interval(values, draws: int = 1000, digits: int = 2) -> list[float]
     """
     drawn = drawn_means(values, np.ones(len(values)), draws)
     return [round(float(np.mean(values)), digits), *interval(drawn, digits)]
+
+
+def by_recording(values, weights, names) -> tuple[np.ndarray, np.ndarray]:
+    """Totals and weights of each recording, for :func:`drawn_means`: what is of one is drawn together.
+
+    Args:
+      values: ``(rows,)`` of what was measured.
+      weights: ``(rows,)`` of each row in the mean.
+      names: ``(rows,)`` the recording that a row is of.
+
+    Example:
+      >>> totals, weights = by_recording([1.0, 3.0, 5.0], [1.0, 1.0, 1.0], ["a", "b", "a"])
+      >>> totals.tolist(), weights.tolist()
+      ([6.0, 3.0], [2.0, 1.0])
+    """
+    found, row_of = np.unique(np.asarray(names), return_inverse=True)
+    weights = np.asarray(weights, float)
+    totals = np.bincount(row_of, weights * np.asarray(values, float), len(found))
+    return totals, np.bincount(row_of, weights, len(found))
+
+
+def first_recordings(bank, parts, num_sources: int) -> list[str]:
+    """The recording of each source's first clip in a mixture of clips; "" of a source that has none."""
+    first = {p.source: bank.tracks[p.clip].recording for p in reversed(parts)}
+    return [first.get(s, "") for s in range(num_sources)]

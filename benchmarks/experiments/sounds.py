@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiments.intervals import drawn_means, interval
+from benchmarks.experiments.intervals import by_recording, drawn_means, first_recordings, interval
 from benchmarks.experiments.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         print(f"benchmarks.experiments.sounds: {error}", file=sys.stderr)
         return 2
     sources = [drawn.render(p)[:, 0] for p in parts]
-    recordings = np.array([_recordings(bank, p) for p in parts])
+    recordings = np.array([first_recordings(bank, p, len(SOURCES)) for p in parts])
     path = Path(options.json)
     before = json.loads(path.read_text())["results"] if path.exists() else {}
     results = {}
@@ -80,11 +80,10 @@ def summarize(scores: np.ndarray, recordings: np.ndarray, draws: int = 1000) -> 
     for s, source in enumerate(SOURCES):
         active = np.isfinite(scores[:, :, s]).all(axis=1)
         gained, names = scores[active, 1, s], recordings[active, s]
-        groups = [gained[names == name] for name in np.unique(names)]
-        total, count = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
-        drawn[s] = drawn_means(total, count, draws, rng)
+        totals, counts = by_recording(gained, np.ones(len(gained)), names)
+        drawn[s] = drawn_means(totals, counts, draws, rng)
         rows[source] = _row(scores[active, 0, s].mean(), gained.mean(), drawn[s])
-        rows[source] |= {"mixtures": int(active.sum()), "recordings": len(groups)}
+        rows[source] |= {"mixtures": int(active.sum()), "recordings": len(counts)}
     value, gain = (float(np.mean([rows[s][figure] for s in SOURCES])) for figure in ("si_sdr", "si_sdri"))
     rows["mean"] = _row(value, gain, drawn.mean(axis=0))
     rows["mean"] |= {"mixtures": len(scores), "recordings": sum(rows[s]["recordings"] for s in SOURCES)}
@@ -114,12 +113,6 @@ def _model(model) -> Estimator:
 
 def _name(model):
     return Path(model).name or str(model)
-
-
-def _recordings(bank, parts):
-    """The recording of each source's first clip."""
-    first = {p.source: bank.tracks[p.clip].recording for p in reversed(parts)}
-    return [first.get(s, "") for s in range(len(SOURCES))]
 
 
 def _say(title, rows):

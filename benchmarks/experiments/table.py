@@ -4,7 +4,8 @@ The experiments stand in benchmarks/experiments/lists/experiments.yaml. Each is 
 stopped) in RUNS/NAME, then separates recordings that it was not trained on. A row of
 results/experiments.json has the published figure and ours in the same unit; SDR, SIR, SAR and the
 improvement of SI-SDR of every source, for the model, the ideal ratio mask and the mixture as its own
-estimate; parameters and seconds per step. results/experiments.md is the table to read.
+estimate; parameters and seconds per step. The improvement has an interval, which holds 95 % of draws of
+the recordings. results/experiments.md is the table to read.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import jax
 import numpy as np
 import yaml
 
+from benchmarks.experiments.intervals import by_recording, drawn_means, first_recordings, interval
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator, score_track, summarize
 from jaxsep.hub import find_model
 from jaxsep.separator import Separator
 from jaxsep.training import example_loss
 from train.config import TrainConfig, load_config
+from train.data.mixtures import Mixtures
 from train.data.recipes import Recordings, open_part
 from train.log import read_log
 from train.run import run
@@ -112,9 +115,12 @@ def measure(config: TrainConfig, folder: Path, most: int) -> dict:
         "mixture": baseline_estimator("mixture"),
     }
     tracks: dict[str, dict] = {which: {} for which in estimators}
+    names: dict[str, list[str]] = {source: [] for source in config.system.sources}
     for i in np.linspace(0, len(recordings.names) - 1, min(most, len(recordings.names))).astype(int):
         sources = _middle(recordings.track(i), round(_SECONDS * rate))
         references = dict(zip(config.system.sources, sources, strict=True))
+        for source, name in zip(references, _recordings(recordings, i, len(sources)), strict=True):
+            names[source].append(name)
         for which, estimate in estimators.items():
             estimates = estimate(references, rate)
             rows = score_track(sources, [estimates[name] for name in references])
@@ -124,7 +130,27 @@ def measure(config: TrainConfig, folder: Path, most: int) -> dict:
     size = parameter_count(separator)
     loss = _development_loss(config, separator, recordings, most)
     scores = {which: _rounded(summarize(rows)) for which, rows in tracks.items()}
+    for source, row in scores["scores"].items():
+        rows = [stems[source] for stems in tracks["scores"].values()]
+        row["si_sdri interval"], row["recordings"] = _interval(rows, names[source])
     return {"parameters": size, "development_loss": loss, **scores}
+
+
+def _recordings(recordings, i, num_sources) -> list[str]:
+    """The recording of each source of validation track i, which are one unless it was overlaid of clips."""
+    if isinstance(recordings, Mixtures):
+        return first_recordings(recordings.bank, recordings.draw(i), num_sources)
+    return [recordings.names[i]] * num_sources
+
+
+def _interval(rows, names):
+    """Interval of the mean SI-SDR improvement over draws of the recordings, and how many there are."""
+    kept = [(row, name) for row, name in zip(rows, names, strict=True) if np.isfinite(row["si_sdri"])]
+    if not kept:
+        return None, 0
+    values, seconds = ([row[key] for row, _ in kept] for key in ("si_sdri", "seconds"))
+    totals, weights = by_recording(values, seconds, [name for _, name in kept])
+    return interval(drawn_means(totals, weights)), len(totals)
 
 
 def parameter_count(separator: Separator) -> int:
@@ -177,7 +203,7 @@ def _rounded(summary):
 
 
 def table(rows: dict[str, dict]) -> str:
-    """Rows as a Markdown table: each source's improvement of SI-SDR, and SDR / SIR / SAR."""
+    """Rows as a Markdown table: each source's SI-SDR improvement with its interval, SDR / SIR / SAR."""
     head = (
         "experiment", "published", "ours", "sources", "SI-SDR improvement", "SDR / SIR / SAR",
         "oracle mask", "mixture SDR", "parameters", "steps", "s/step",
@@ -190,7 +216,7 @@ def table(rows: dict[str, dict]) -> str:
             _figures(row["published"]) or row["note"] or "none",
             _figures(row["ours"]),
             "<br>".join(sources),
-            _cells(row["scores"], "si_sdri"),
+            "<br>".join(improvement(score) for score in row["scores"].values()),
             _cells(row["scores"], "sdr", "sir", "sar"),
             _cells(row["oracle"], "si_sdri"),
             _cells(row["mixture"], "sdr"),
@@ -200,6 +226,17 @@ def table(rows: dict[str, dict]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def improvement(score: dict) -> str:
+    """A source's SI-SDR improvement with its interval, as far as one was measured.
+
+    Example:
+      >>> improvement({"si_sdri": 5.04, "si_sdri interval": [3.96, 6.2]})
+      '5.0 (4.0 to 6.2)'
+    """
+    mean, ends = score["si_sdri"], score.get("si_sdri interval")
+    return _show(mean, "{:.1f}") + (f" ({ends[0]:.1f} to {ends[1]:.1f})" if ends else "")
 
 
 def _figures(figures):
