@@ -10,7 +10,7 @@ import warnings
 
 from jaxsep import __version__
 from jaxsep._interrupts import ComingAgain, interrupts_later
-from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, whole
+from jaxsep.commands.options import SECONDS, add_format, add_stems, add_windows, add_writing, number, whole
 from jaxsep.errors import AudioWarning, UserError, for_command, one_line
 from jaxsep.parts import load_plugin, missing_part
 
@@ -135,9 +135,22 @@ def _add_separate(commands):
 def _add_live(commands):
     live = _command(commands, "live", "separate raw samples while they come, from a pipe to a pipe", _live)
     live.add_argument(
-        "-m", "--model", default="speech_live", help="a causal model's name or folder (default: speech_live)"
+        "-m", "--model", default="speech_live", help="a model's name or folder (default: speech_live)"
     )
     _add_plugin(live)
+    windows = live.add_argument_group("models of windows")
+    windows.add_argument(
+        "--every", type=SECONDS, metavar="SECONDS", help="from window to window (default: 0.25)"
+    )
+    windows.add_argument(
+        "--ahead",
+        type=number(float, 0, 86400),
+        metavar="SECONDS",
+        help="of what comes later to wait for (default: 0)",
+    )
+    windows.add_argument(
+        "--segment", type=SECONDS, metavar="SECONDS", help="length of a window (default: the model's)"
+    )
     stems = live.add_mutually_exclusive_group(required=True)
     stems.add_argument("--stem", metavar="STEM", help="write this stem; 'all': all, a channel each")
     stems.add_argument("--without", metavar="STEM", help="write the rest of the mixture")

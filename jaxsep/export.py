@@ -27,7 +27,7 @@ from jax import export
 
 from jaxsep.files import write_atomically
 from jaxsep.inference import Carry, fade, init_carry, stream_step
-from jaxsep.live import live_start, live_step
+from jaxsep.live import Live, live_start, live_step
 from jaxsep.separator import Separator
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -54,7 +54,7 @@ def export_model(separator: Separator, path, *, platforms: Sequence[str] = PLATF
     residual = separator.sources.index(system.config.residual)
 
     def program(waveform):
-        if separator.live is not None:
+        if isinstance(separator.live, Live):
             stems = _going_on(separator.live, waveform)
         else:
             stems = _whole(separate, waveform, system.segment, system.overlap)
@@ -126,7 +126,7 @@ def export_stream(
     """
     system = separator.system
     channels = channels or system.config.channels
-    if separator.live is not None:
+    if isinstance(separator.live, Live):
         return _live_stream(separator.live, channels, windows, platforms)
     separate = partial(system.separate_channels, separator.variables, wiener=separator.wiener)
 

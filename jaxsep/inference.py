@@ -94,12 +94,27 @@ def stream_step(
         raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {hop} samples")
     x = jnp.concatenate([carry.context, chunk], axis=-1)
     windows = jnp.stack([x[:, k * hop : k * hop + segment] for k in range(count)])
-    stems = separate(windows) * fade(segment, overlap)
-    out, tail = [], carry.tail
-    for window in stems:
+    out, tail = cross_fade(separate(windows) * fade(segment, overlap), carry.tail)
+    return Carry(x[:, -overlap:], tail), out
+
+
+def cross_fade(faded: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Join windows that fade in and out, the first to the end of those before.
+
+    Args:
+      faded: ``(windows, sources, channels, segment)``, each times :func:`fade`.
+      tail: ``(sources, channels, overlap)``: the faded-out end before them.
+
+    Returns:
+      ``(sources, channels, windows * (segment - overlap))``, and the tail after.
+    """
+    overlap = tail.shape[-1]
+    hop = faded.shape[-1] - overlap
+    out = []
+    for window in faded:
         out.append(jnp.concatenate([window[..., :overlap] + tail, window[..., overlap:hop]], axis=-1))
         tail = window[..., hop:]
-    return Carry(x[:, -overlap:], tail), jnp.concatenate(out, axis=-1)
+    return jnp.concatenate(out, axis=-1), tail
 
 
 def separate_each(

@@ -20,6 +20,7 @@ import numpy as np
 from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import Spectral
+from jaxsep.live_windows import LiveWindows
 from jaxsep.networks.network import goes_on
 from jaxsep.spectral import get_window, overlap_add, stft
 from jaxsep.system import System, SystemConfig
@@ -86,6 +87,9 @@ class Live:
         transform = system.config.codec.transform
         self.n_fft, self.hop = transform.n_fft, transform.hop_length
 
+    #: Steps to take together where there is more to hear: more are faster, one is soonest.
+    most = 64
+
     @property
     def lead(self) -> int:
         """Samples that :meth:`start` takes."""
@@ -100,6 +104,14 @@ class Live:
     def delay(self) -> int:
         """Algorithmic latency in samples: the most that a sample's stems wait for, in chunks of a hop."""
         return self.n_fft
+
+    def frames(self, samples: int) -> int:
+        """Frames of a stream of this many samples; those that begin behind them are not part of the whole."""
+        return self.system.config.codec.frames(samples)
+
+    def behind(self, ending: np.ndarray, count: int) -> np.ndarray:
+        """``(channels, count)`` samples to hear behind the end of a stream: silence, as the whole has."""
+        return np.zeros((len(ending), count), np.float32)
 
     def start(self, first) -> LiveCarry:
         """Return the carry before the first chunk, from the first ``(channels, lead)`` samples."""
@@ -190,15 +202,15 @@ class LiveStream:
     """Blocks of any lengths in, stems as soon as they are done out; in all exactly as long.
 
     Args:
-      live: the step.
+      live: the step, a :class:`Live` or a :class:`jaxsep.live_windows.LiveWindows`.
       channels: of the stream.
-      frames: most frames of a step: more are faster where there is more to hear at once.
+      frames: most hops of a step; as many as the step takes well when None.
     """
 
-    def __init__(self, live: Live, channels: int, frames: int = 64):
-        self._live, self._channels, self._most = live, channels, frames
+    def __init__(self, live: Live | LiveWindows, channels: int, frames: int | None = None):
+        self._live, self._channels, self._most = live, channels, frames or live.most
         self._waiting = Queue(channels)
-        self._carry: LiveCarry | None = None
+        self._carry: Any = None
         self._frames = self._samples = self._given = 0
         self._skip = live.skip
 
@@ -213,11 +225,13 @@ class LiveStream:
         live = self._live
         if not self._samples:
             return self._none()
-        whole = live.system.config.codec.frames(self._samples)
+        whole = live.frames(self._samples)
         # As many frames as reach the last sample; those behind the whole's last do not count.
         needed = -(-(self._samples + live.skip) // live.hop)
         silence = live.lead + needed * live.hop - self._samples
-        self._waiting.put(np.zeros((self._channels, silence), np.float32))
+        rest = self._waiting.take(self._waiting.size)
+        ending = rest if self._carry is None else np.concatenate([self._carry.heard, rest], axis=1)
+        self._waiting.put(np.concatenate([rest, live.behind(ending, silence)], axis=1))
         return self._run(whole)
 
     def _run(self, whole=None):

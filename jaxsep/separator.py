@@ -21,6 +21,7 @@ from jaxsep.errors import AudioWarning, UserError
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.inference import extend, init_carry, stream_step
 from jaxsep.live import Live, LiveStream, why_not_live
+from jaxsep.live_windows import LiveWindows
 from jaxsep.parts import load_plugin
 from jaxsep.system import System
 
@@ -82,10 +83,11 @@ class Separator:
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
         whole = wiener or shifts > 1 or why_not_live(system.config)
-        self.live = None if whole else Live(system, self.variables)
-        """The step of a system that goes on frame by frame instead of by windows; None for others."""
-        self.live_frames = 64
-        """Most frames that such a system takes at once: more are faster, one is soonest."""
+        self.live: Live | LiveWindows | None = None if whole else Live(system, self.variables)
+        """The step of a system that goes on frame by frame instead of by windows; None for others, which a
+        :class:`jaxsep.live_windows.LiveWindows` put here has separate streams with less delay."""
+        self.live_frames: int | None = None
+        """Most steps that it takes at once: more are faster, one is soonest; None for what it takes well."""
 
     def __reduce__(self):
         """Pickled and copied as its config and variables, without its compiled program."""

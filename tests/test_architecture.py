@@ -45,6 +45,7 @@ FLOORS = {
     "training": 4,
     "inference": 4,
     "live": 4,
+    "live_windows": 4,
     "files": 5,
     "audio": 5,
     "outputs": 5,

@@ -245,8 +245,6 @@ def test_other_rates_encodings_and_all_stems_through_a_pipe(model, rng):
 
 
 def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
-    assert main(["live", "-m", "vocals", "--stem", "vocals"]) == 2
-    assert "cannot go on while sound comes (network.name='complement'" in capsys.readouterr().err
     assert main(["live", "-m", str(model), "--stem", "bass"]) == 2
     assert "stem 'bass'" in capsys.readouterr().err
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)

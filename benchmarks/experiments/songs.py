@@ -4,7 +4,8 @@ The sections are those of FOLDER (``$JAXSEP_DATA/multitrack``) that its manifest
 folder each, with ``vocals`` and the files whose sum is the accompaniment. For both stems the improvements
 of SI-SDR and of BSS Eval's SDR over the mixture are listed, beside the ideal ratio mask; the mixture as its
 own estimate is 0 by definition. ``--voice-level DB`` sets how much louder than the accompaniment the voice
-is, instead of what it was. Intervals hold 95 % of 1000 draws of the sections: they are of one song.
+is, instead of what it was; ``vocals@0.5`` is the model as ``jaxsep live --every 0.5`` hears it. Intervals
+hold 95 % of 1000 draws of the sections: they are of one song.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.intervals import mean_and_interval
+from benchmarks.experiments.models import open_model
 from benchmarks.record import command_line
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator, score_track
 from jaxsep.evaluation.estimators import Estimator
-from jaxsep.separator import Separator
 from train.config import DataConfig
 from train.data.listing import data_folder
 from train.data.recipes import SongFolders, find_tracks
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     try:
         sections = read_sections(data_folder(options.data, "data"), options.voice_level)
         estimators = {"ideal ratio mask": baseline_estimator("irm")}
-        estimators |= {m: model_estimator(Separator.from_pretrained(m, windows=1)) for m in options.models}
+        estimators |= {m: model_estimator(open_model(m)) for m in options.models}
     except UserError as error:
         print(f"benchmarks.experiments.songs: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,8 @@ The list (benchmarks/experiments/lists/sounds_dev.csv) has 200 mixtures of devel
 FOLDER or ``$JAXSEP_DATA/fiveclass``. Each class is scored where it sounds; beside the models stand the
 mixture as its own estimate and the ideal ratio mask. Intervals hold 95 % of 1000 draws of the recordings:
 there are only three of sirens and four of dogs, so theirs are wide. The row ``sounds, one speed`` is of
-a folder of that name: the shipped one, with no ``speeds`` in its config.json.
+a folder of that name: the shipped one, with no ``speeds`` in its config.json. ``sounds@0.25`` is the model
+as ``jaxsep live --every 0.25`` hears it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.intervals import by_recording, drawn_means, first_recordings, interval
+from benchmarks.experiments.models import open_model, title_of
 from benchmarks.experiments.sounds_list import RATE, SECONDS, SOURCES, development_bank, mixtures, read_list
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
 from jaxsep.evaluation.estimators import Estimator
 from jaxsep.metrics import si_sdr
-from jaxsep.separator import Separator
 from train.data.listing import data_folder
 
 _RESULTS = Path(__file__).parents[1] / "results" / "sounds.json"
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         estimators = {
             "mixture": baseline_estimator("mixture"),
             "ideal ratio mask": baseline_estimator("irm"),
-            **{_name(m): _model(m) for m in options.models},
+            **{title_of(m): _model(m) for m in options.models},
         }
         parts, drawn = read_list(bank), mixtures(bank)
     except UserError as error:
@@ -105,14 +106,10 @@ def _score(estimate: Estimator, sources):
 
 
 def _model(model) -> Estimator:
-    separator = Separator.from_pretrained(model, windows=1)
+    separator = open_model(model)
     if missing := [s for s in SOURCES if s not in separator.sources]:
         raise UserError(f"{model}: has no stem {missing[0]} (its stems are {', '.join(separator.sources)})")
     return model_estimator(separator)
-
-
-def _name(model):
-    return Path(model).name or str(model)
 
 
 def _say(title, rows):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
 from jaxsep.compilation import keep_compiled
-from jaxsep.errors import UserError
-from jaxsep.live import LiveStream, why_not_live
+from jaxsep.errors import AudioWarning, UserError
+from jaxsep.live import Live, LiveStream
+from jaxsep.live_windows import LiveWindows
 from jaxsep.separator import Separator
+
+#: Seconds between the windows of models that hear whole ones.
+_EVERY = 0.25
 
 #: Kind of sample -> its type in the stream (little endian), and full scale.
 ENCODINGS = {"s16": ("<i2", 2**15), "s32": ("<i4", 2**31), "f32": ("<f4", 1.0)}
@@ -21,23 +26,19 @@ ENCODINGS = {"s16": ("<i2", 2**15), "s32": ("<i4", 2**31), "f32": ("<f4", 1.0)}
 def live(options) -> int:
     """Separate until the input ends."""
     keep_compiled()
-    separator = Separator.from_pretrained(options.model)
+    separator = Separator.from_pretrained(options.model, segment=options.segment)
     separator.live_frames = 1
-    if separator.live is None:
-        reason = why_not_live(separator.system.config)
-        raise UserError(
-            f"--model {options.model}: cannot go on while sound comes ({reason}); take speech_live, or "
-            "'jaxsep separate' for files"
-        )
+    step = separator.live = _step(separator, options)
     chosen = _chosen(options, separator.sources)
     if sys.stdout.isatty():
         raise UserError("standard output: expected a pipe or a file for raw samples, not a terminal")
     if sys.stdin.isatty():
         raise UserError("standard input: expected raw samples from a pipe or a file, not a terminal")
-    rate, step = options.rate or separator.sample_rate, separator.live
-    _warm(step, options.channels, separator.system.config.channels)
+    rate = options.rate or separator.sample_rate
+    spent = _warm(step, max(options.channels, separator.system.config.channels))
     if not options.quiet:
-        _announce(separator, options, rate, chosen)
+        _announce(separator, step, options, rate, chosen)
+        _warn_of_lagging(step.hop / separator.sample_rate, spent)
     clock = _Clock(rate)
     hop = max(1, round(step.hop * rate / separator.sample_rate))
     blocks = clock.reading(read_pcm(sys.stdin.fileno(), options.encoding, options.channels, hop))
@@ -48,6 +49,21 @@ def live(options) -> int:
     if options.verbose:
         print(clock.report(), file=sys.stderr)
     return 0
+
+
+def _step(separator, options) -> Live | LiveWindows:
+    """How the model goes on: frame by frame if it can, else by windows."""
+    if separator.live is not None:
+        if options.every is not None or options.ahead is not None:
+            raise UserError(
+                f"{options.model} goes on frame by frame: --every and --ahead are for models of windows"
+            )
+        return separator.live
+    every, ahead = options.every or _EVERY, options.ahead or 0.0
+    try:
+        return LiveWindows(separator.system, separator.variables, every, ahead)
+    except ValueError as error:
+        raise UserError(f"--every, --ahead: {error}") from error
 
 
 def _chosen(options, sources) -> list[list[str]]:
@@ -100,15 +116,18 @@ def _floats(data, kind, full, channels):
     return np.nan_to_num(block.astype(np.float32), posinf=0.0, neginf=0.0)
 
 
-def _warm(step, channels, together):
-    """Compile before the first sample comes."""
-    heard = max(channels, together)
-    LiveStream(step, heard, 1).push(np.zeros((heard, step.lead + 2 * step.hop), np.float32))
+def _warm(step, channels) -> float:
+    """Compile before the first sample comes; return the seconds that a step takes after."""
+    stream = LiveStream(step, channels, 1)
+    stream.push(np.zeros((channels, step.lead + 2 * step.hop), np.float32))
+    start = time.perf_counter()
+    stream.push(np.zeros((channels, step.hop), np.float32))
+    return time.perf_counter() - start
 
 
-def _announce(separator, options, rate, chosen):
+def _announce(separator, step, options, rate, chosen):
     """What goes in and comes out, on standard error."""
-    latency = f"{1e3 * separator.live.delay / separator.sample_rate:.0f} ms"
+    latency = f"{1e3 * step.delay / separator.sample_rate:.0f} ms"
     if rate != separator.sample_rate:
         latency += f" and what resampling to {separator.sample_rate} Hz takes"
     streams = f"{options.channels} in, {len(chosen) * options.channels} out"
@@ -117,6 +136,17 @@ def _announce(separator, options, rate, chosen):
         file=sys.stderr,
         flush=True,
     )
+
+
+def _warn_of_lagging(every, spent):
+    """Say so when sound will come faster than it can be separated."""
+    if spent > every:
+        warnings.warn(
+            f"{1e3 * every:.0f} ms of sound take {1e3 * spent:.0f} ms here, so the output will fall behind; "
+            "give a longer --every, or take another model",
+            AudioWarning,
+            stacklevel=2,
+        )
 
 
 class _Clock:
