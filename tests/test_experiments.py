@@ -234,7 +234,7 @@ def test_the_benchmarks_are_listed_and_leave_the_record_alone(capsys):
 def test_an_interval_draws_what_is_of_one_recording_together():
     """Ten rows of two recordings that differ: no draw of two knows less than both ends."""
     rows = [{"si_sdri": 2.0 + 4.0 * (k % 2), "seconds": 3.0} for k in range(10)]
-    silent = {"si_sdri": float("nan"), "seconds": 3.0}
+    silent = {"si_sdri": None, "seconds": 3.0}
     ends, recordings = table._interval([*rows, silent], [f"r{k % 2}" for k in range(11)])
     assert ends == [2.0, 6.0] and recordings == 2
     ends, recordings = table._interval(rows, [f"r{k}" for k in range(10)])

@@ -145,7 +145,8 @@ def _recordings(recordings, i, num_sources) -> list[str]:
 
 def _interval(rows, names):
     """Interval of the mean SI-SDR improvement over draws of the recordings, and how many there are."""
-    kept = [(row, name) for row, name in zip(rows, names, strict=True) if np.isfinite(row["si_sdri"])]
+    named = zip(rows, names, strict=True)
+    kept = [(row, name) for row, name in named if row["si_sdri"] is not None and np.isfinite(row["si_sdri"])]
     if not kept:
         return None, 0
     values, seconds = ([row[key] for row, _ in kept] for key in ("si_sdri", "seconds"))
