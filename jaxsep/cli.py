@@ -149,6 +149,11 @@ def _add_live(commands):
         help="of what comes later to wait for (default: 0)",
     )
     windows.add_argument(
+        "--speeds",
+        action="store_true",
+        help="hear each at the model's other speeds, too: better for vocals, three times the work",
+    )
+    windows.add_argument(
         "--segment", type=SECONDS, metavar="SECONDS", help="length of a window (default: the model's)"
     )
     stems = live.add_mutually_exclusive_group(required=True)

@@ -107,6 +107,11 @@ def cross_fade(faded: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]
 
     Returns:
       ``(sources, channels, windows * (segment - overlap))``, and the tail after.
+
+    Example:
+      >>> faded, tail = fade(6, 2) * jnp.ones((2, 1, 1, 6)), jnp.zeros((1, 1, 2))
+      >>> cross_fade(faded, tail)[0][0, 0].tolist()
+      [0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     overlap = tail.shape[-1]
     hop = faded.shape[-1] - overlap

@@ -80,15 +80,15 @@ class Live:
       ValueError: the system cannot go on frame by frame.
     """
 
+    #: Steps to take together where there is more to hear: more are faster, one is soonest.
+    max_steps = 64
+
     def __init__(self, system: System, variables: dict):
         if reason := why_not_live(system.config):
             raise ValueError(reason)
         self.system, self.variables = system, variables
         transform = system.config.codec.transform
         self.n_fft, self.hop = transform.n_fft, transform.hop_length
-
-    #: Steps to take together where there is more to hear: more are faster, one is soonest.
-    most = 64
 
     @property
     def lead(self) -> int:
@@ -109,7 +109,7 @@ class Live:
         """Frames of a stream of this many samples; those that begin behind them are not part of the whole."""
         return self.system.config.codec.frames(samples)
 
-    def behind(self, ending: np.ndarray, count: int) -> np.ndarray:
+    def padding(self, ending: np.ndarray, count: int) -> np.ndarray:
         """``(channels, count)`` samples to hear behind the end of a stream: silence, as the whole has."""
         return np.zeros((len(ending), count), np.float32)
 
@@ -208,7 +208,7 @@ class LiveStream:
     """
 
     def __init__(self, live: Live | LiveWindows, channels: int, frames: int | None = None):
-        self._live, self._channels, self._most = live, channels, frames or live.most
+        self._live, self._channels, self._most = live, channels, frames or live.max_steps
         self._waiting = Queue(channels)
         self._carry: Any = None
         self._frames = self._samples = self._given = 0
@@ -228,10 +228,10 @@ class LiveStream:
         whole = live.frames(self._samples)
         # As many frames as reach the last sample; those behind the whole's last do not count.
         needed = -(-(self._samples + live.skip) // live.hop)
-        silence = live.lead + needed * live.hop - self._samples
+        missing = live.lead + needed * live.hop - self._samples
         rest = self._waiting.take(self._waiting.size)
         ending = rest if self._carry is None else np.concatenate([self._carry.heard, rest], axis=1)
-        self._waiting.put(np.concatenate([rest, live.behind(ending, silence)], axis=1))
+        self._waiting.put(np.concatenate([rest, live.padding(ending, missing)], axis=1))
         return self._run(whole)
 
     def _run(self, whole=None):

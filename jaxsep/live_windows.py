@@ -1,16 +1,13 @@
 """Sound separated while it comes by systems that hear whole windows, such as U-Nets.
 
 Every so many seconds the window that ends there is separated, and of its stems only the end is kept, faded
-into what was kept before. Most of a window is heard again and again, so this takes ``segment / every`` times
-the work of a file's separation, for stems that lag by a fraction of a second instead of by a window::
-
-    live = LiveWindows(system, variables, every=0.25)
-    stream = LiveStream(live, channels=1)
-    stems = stream.push(block)                      # (channels, samples) -> (sources, channels, n)
+into what was kept before. So it takes ``1 / every`` windows for a second of sound, where a file takes
+``1 / (segment - overlap)``, for stems that lag by a fraction of a second instead of by a window.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -27,10 +24,8 @@ from jaxsep.system import System
 class WindowsCarry(NamedTuple):
     """What :meth:`LiveWindows.step` remembers between chunks."""
 
-    heard: jax.Array
-    """``(channels, segment)``: the input so far."""
-    begun: jax.Array
-    """``()`` bool: whether there was any."""
+    heard: jax.Array | np.ndarray
+    """``(channels, segment)``: the last window of the input; ``(channels, 0)`` before there was any."""
     tail: jax.Array
     """``(sources, channels, fade)``: the faded-out end of the output so far."""
 
@@ -38,34 +33,51 @@ class WindowsCarry(NamedTuple):
 class LiveWindows:
     """A system of windows as a step from carry to carry, for :class:`jaxsep.live.LiveStream`.
 
-    It hears at the speed of the input alone, whatever ``speeds`` the system has. Before the first sample
-    stands the mirrored beginning of the stream, since networks that never heard silence cut off sound do
-    worse beside it.
+    Before the first sample stands the mirrored beginning of the stream, since networks that never heard
+    silence cut off sound do worse beside it.
 
     Args:
       system: any system.
       variables: its trained variables.
       every: seconds between windows. Less lags less, and costs more and some quality: what is kept is nearer
         to the windows' ends, where the network knows less of what follows.
-      ahead: seconds at the end of each window that are heard and not kept: more lags more, and is better.
+      ahead: seconds at the end of each window that are heard and not kept: more lags more.
+      speeds: whether to hear each window at the system's other ``speeds``, too, each of which is as much
+        work again.
 
     Raises:
       ValueError: times that are not within a window.
+
+    Example:
+      >>> from jaxsep.live import LiveStream
+      >>> from jaxsep.networks import UNet
+      >>> from jaxsep.system import SystemConfig
+      >>> times = dict(sample_rate=8000, segment_seconds=0.5, overlap_seconds=0.1)
+      >>> system = System(SystemConfig(network=UNet(levels=2, filters=4), **times))
+      >>> live = LiveWindows(system, system.init(jax.random.key(0)), every=0.1)
+      >>> stream, x = LiveStream(live, channels=1), np.ones((1, 2500), np.float32)
+      >>> [piece.shape for piece in (stream.push(x), stream.finish())]  # 0.12 s behind, and a hop to fill
+      [(2, 1, 2240), (2, 1, 260)]
     """
 
     #: Steps to take together where there is more to hear.
-    most = 1
+    max_steps = 1
 
-    def __init__(self, system: System, variables: dict, every: float = 0.25, ahead: float = 0.0):
+    def __init__(
+        self, system: System, variables: dict, every: float = 0.25, ahead: float = 0.0, speeds: bool = False
+    ):
         rate, segment = system.config.sample_rate, system.segment
+        fits = math.isfinite(every) and math.isfinite(ahead) and every * rate >= 1 and ahead >= 0
+        if not fits or 1.2 * every + ahead > segment / rate:
+            raise ValueError(
+                f"every={every}, ahead={ahead}: expected every above 0, ahead of 0 or more, and "
+                f"1.2 * every + ahead within a window of {segment / rate:.4g} s"
+            )
         self.hop, self.ahead = round(every * rate), round(ahead * rate)
         self.fade = max(1, self.hop // 5)
-        if self.hop < 1 or self.ahead < 0 or self.hop + self.fade + self.ahead > segment:
-            raise ValueError(
-                f"every={every}, ahead={ahead}: expected positive seconds, 0 or more, and 1.2 every + ahead "
-                f"within a window of {segment / rate:.4g} s"
-            )
-        self.system, self.variables = System(replace(system.config, speeds=())), variables
+        self.system, self.variables = system, variables
+        if not speeds:
+            self.system = System(replace(system.config, speeds=()))
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(self._separate, self.system), compiler_options=options)
 
@@ -88,41 +100,45 @@ class LiveWindows:
         """Steps of a stream of this many samples."""
         return -(-(samples + self.skip) // self.hop)
 
-    def behind(self, ending: np.ndarray, count: int) -> np.ndarray:
+    def padding(self, ending: np.ndarray, count: int) -> np.ndarray:
         """``(channels, count)`` samples to hear behind the end of a stream: it, mirrored."""
         return extend(ending, count)
 
     def start(self, first) -> WindowsCarry:
         """Return the carry before the first chunk, from ``(channels, 0)`` samples."""
         channels, sources = np.shape(first)[0], len(self.system.config.sources)
-        return WindowsCarry(
-            jnp.zeros((channels, self.system.segment), jnp.float32),
-            jnp.asarray(False),
-            jnp.zeros((sources, channels, self.fade), jnp.float32),
-        )
+        tail = jnp.zeros((sources, channels, self.fade), jnp.float32)
+        return WindowsCarry(np.zeros((channels, 0), np.float32), tail)
 
     def step(self, carry: WindowsCarry, chunk, keep=None) -> tuple[WindowsCarry, jax.Array]:
-        """Separate the next ``(channels, n * hop)`` samples.
+        """Separate the next samples of a stream.
 
         Args:
           carry: from :meth:`start` or the step before.
-          chunk: float32 samples, for any n of at least 1.
+          chunk: ``(channels, n * hop)`` float32, for any n of at least 1.
           keep: not used; see :func:`jaxsep.live.live_step`.
 
         Returns:
           The carry after, and ``(sources, channels, n * hop)`` stems, of which the first of all steps begin
           ``skip`` samples before the input does.
+
+        Raises:
+          ValueError: a chunk of another length.
         """
         if chunk.shape[-1] % self.hop or not chunk.shape[-1]:
             raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {self.hop} samples")
+        if not carry.heard.shape[-1]:
+            pad = jnp.pad if isinstance(chunk, jax.Array) else np.pad  # in numpy nothing is compiled
+            segment = self.system.segment
+            before = pad(chunk[:, : self.hop], ((0, 0), (segment, 0)), mode="symmetric")[:, :segment]
+            carry = carry._replace(heard=before)
         return self._step(self.variables, carry, chunk)
 
     def _separate(self, system, variables, carry, chunk):
         segment, hop = system.segment, self.hop
-        before = jnp.pad(chunk[:, :hop], ((0, 0), (segment, 0)), mode="symmetric")[:, :segment]
-        x = jnp.concatenate([jnp.where(carry.begun, carry.heard, before), chunk], axis=-1)
+        x = jnp.concatenate([carry.heard, chunk], axis=-1)
         ends = range(segment + hop, x.shape[-1] + 1, hop)
         stems = system.separate_channels(variables, jnp.stack([x[:, end - segment : end] for end in ends]))
         kept = stems[..., segment - self.delay : segment - self.ahead]
         out, tail = cross_fade(kept * fade(hop + self.fade, self.fade), carry.tail)
-        return WindowsCarry(x[:, -segment:], jnp.asarray(True), tail), out
+        return WindowsCarry(x[:, -segment:], tail), out

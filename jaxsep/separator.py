@@ -85,7 +85,8 @@ class Separator:
         whole = wiener or shifts > 1 or why_not_live(system.config)
         self.live: Live | LiveWindows | None = None if whole else Live(system, self.variables)
         """The step of a system that goes on frame by frame instead of by windows; None for others, which a
-        :class:`jaxsep.live_windows.LiveWindows` put here has separate streams with less delay."""
+        :class:`jaxsep.live_windows.LiveWindows` put here has separate with less delay. Copies and exports
+        are without that."""
         self.live_frames: int | None = None
         """Most steps that it takes at once: more are faster, one is soonest; None for what it takes well."""
 
@@ -270,6 +271,8 @@ class Separator:
             both = self._separate((np.repeat(block, 2, axis=0) for block in blocks), 2, samples)
             yield from (stems.mean(axis=1, keepdims=True) for stems in both)
             return
+        if self.live is not None and self.wiener:
+            raise ValueError(f"wiener={self.wiener}: a filter of whole windows; not while sound comes")
         if self.live is not None:
             going = LiveStream(self.live, channels, self.live_frames)
             yield from map(going.push, blocks)

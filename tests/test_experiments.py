@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -25,6 +26,7 @@ from benchmarks.timing import Result
 from jaxsep.errors import UserError
 from jaxsep.parts import find, names
 from train.config import load_config
+from train.data.bank import Signal, Track
 from train.run import run
 
 RATE = 8000
@@ -240,6 +242,10 @@ def test_an_interval_draws_what_is_of_one_recording_together():
     ends, recordings = table._interval(rows, [f"r{k}" for k in range(10)])
     assert 2.0 < ends[0] < 4.0 < ends[1] < 6.0 and recordings == 10
     assert table._interval([silent], ["r0"]) == (None, 0)
+    assert table._interval(rows, ["r0"] * 10) == (None, 1)
+    clips = [Track(f"{name}_{k}", ((Signal("no.wav"),),), "", name) for name in ("Ani_1", "") for k in (1, 2)]
+    bank = SimpleNamespace(tracks=clips, names=[clip.name for clip in clips])
+    assert [table._recordings(bank, i, 2)[0] for i in range(4)] == ["Ani_1", "Ani_1", "_1", "_2"]
 
 
 def test_the_pages_of_the_systems_have_the_rows_of_the_record():

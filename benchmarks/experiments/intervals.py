@@ -63,6 +63,12 @@ def by_recording(values, weights, names) -> tuple[np.ndarray, np.ndarray]:
 
 
 def first_recordings(bank, parts, num_sources: int) -> list[str]:
-    """The recording of each source's first clip in a mixture of clips; "" of a source that has none."""
-    first = {p.source: bank.tracks[p.clip].recording for p in reversed(parts)}
+    """The recording of each source's first clip in a mixture of clips; "" of a source that has none.
+
+    Args:
+      bank: a :class:`train.data.bank.Bank` of clips.
+      parts: what :meth:`train.data.mixtures.Mixtures.draw` drew.
+      num_sources: how many to return.
+    """
+    first = {p.source: bank.tracks[p.clip].recording for p in reversed(parts) if p.clip >= 0}
     return [first.get(s, "") for s in range(num_sources)]

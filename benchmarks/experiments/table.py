@@ -140,18 +140,18 @@ def _recordings(recordings, i, num_sources) -> list[str]:
     """The recording of each source of validation track i, which are one unless it was overlaid of clips."""
     if isinstance(recordings, Mixtures):
         return first_recordings(recordings.bank, recordings.draw(i), num_sources)
-    return [recordings.names[i]] * num_sources
+    return [recordings.tracks[i].recording or recordings.names[i]] * num_sources
 
 
 def _interval(rows, names):
-    """Interval of the mean SI-SDR improvement over draws of the recordings, and how many there are."""
+    """Interval of the mean SI-SDR improvement over draws of the recordings, and how many; None of one."""
     named = zip(rows, names, strict=True)
     kept = [(row, name) for row, name in named if row["si_sdri"] is not None and np.isfinite(row["si_sdri"])]
     if not kept:
         return None, 0
     values, seconds = ([row[key] for row, _ in kept] for key in ("si_sdri", "seconds"))
     totals, weights = by_recording(values, seconds, [name for _, name in kept])
-    return interval(drawn_means(totals, weights)), len(totals)
+    return interval(drawn_means(totals, weights)) if len(totals) > 1 else None, len(totals)
 
 
 def parameter_count(separator: Separator) -> int:

@@ -40,8 +40,8 @@ def live(options) -> int:
         _announce(separator, step, options, rate, chosen)
         _warn_of_lagging(step.hop / separator.sample_rate, spent)
     clock = _Clock(rate)
-    hop = max(1, round(step.hop * rate / separator.sample_rate))
-    blocks = clock.reading(read_pcm(sys.stdin.fileno(), options.encoding, options.channels, hop))
+    size = block_samples(step.hop, separator.sample_rate, rate)
+    blocks = clock.reading(read_pcm(sys.stdin.fileno(), options.encoding, options.channels, size))
     for block in separator.stream(blocks, rate, options.channels):
         wanted = [sum(block.stems[name] for name in names) for names in chosen]
         write_pcm(sys.stdout.fileno(), np.concatenate(wanted), options.encoding)
@@ -54,16 +54,16 @@ def live(options) -> int:
 def _step(separator, options) -> Live | LiveWindows:
     """How the model goes on: frame by frame if it can, else by windows."""
     if separator.live is not None:
-        if options.every is not None or options.ahead is not None:
+        if options.every is not None or options.ahead is not None or options.speeds:
             raise UserError(
-                f"{options.model} goes on frame by frame: --every and --ahead are for models of windows"
+                f"{options.model} goes on frame by frame; --every, --ahead, --speeds: for models of windows"
             )
         return separator.live
     every, ahead = options.every or _EVERY, options.ahead or 0.0
     try:
-        return LiveWindows(separator.system, separator.variables, every, ahead)
+        return LiveWindows(separator.system, separator.variables, every, ahead, options.speeds)
     except ValueError as error:
-        raise UserError(f"--every, --ahead: {error}") from error
+        raise UserError(f"--every, --ahead, --segment: {error}") from error
 
 
 def _chosen(options, sources) -> list[list[str]]:
@@ -78,6 +78,14 @@ def _chosen(options, sources) -> list[list[str]]:
     if options.stem:
         return [[options.stem]]
     raise UserError(f"--stem or --without: expected one of {', '.join(sources)}; or --stem all")
+
+
+def block_samples(hop: int, model_rate: int, rate: int) -> int:
+    """Samples to read at once: a hop, or where they are resampled, a hundredth of a second at most.
+
+    A resampler keeps some samples back, so a block as long as a hop would complete it one block later.
+    """
+    return hop if rate == model_rate else max(1, min(round(hop * rate / model_rate), rate // 100))
 
 
 def read_pcm(file: int, encoding: str, channels: int, count: int) -> Iterator[np.ndarray]:
@@ -120,9 +128,12 @@ def _warm(step, channels) -> float:
     """Compile before the first sample comes; return the seconds that a step takes after."""
     stream = LiveStream(step, channels, 1)
     stream.push(np.zeros((channels, step.lead + 2 * step.hop), np.float32))
-    start = time.perf_counter()
-    stream.push(np.zeros((channels, step.hop), np.float32))
-    return time.perf_counter() - start
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        stream.push(np.zeros((channels, step.hop), np.float32))
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _announce(separator, step, options, rate, chosen):
