@@ -4,8 +4,9 @@ The sections are those of FOLDER (``$JAXSEP_DATA/multitrack``) that its manifest
 folder each, with ``vocals`` and the files whose sum is the accompaniment. For both stems the improvements
 of SI-SDR and of BSS Eval's SDR over the mixture are listed, beside the ideal ratio mask; the mixture as its
 own estimate is 0 by definition. ``--voice-level DB`` sets how much louder than the accompaniment the voice
-is, instead of what it was; ``vocals@0.5`` is the model as ``jaxsep live --every 0.5`` hears it. Intervals
-hold 95 % of 1000 draws of the sections: they are of one song.
+is, instead of what it was; the row ``vocals, one speed`` is of a folder of that name, the shipped model with
+no ``speeds`` in its config.json; ``vocals@0.5`` is the model as ``jaxsep live --every 0.5`` hears it.
+Intervals hold 95 % of 1000 draws of the sections: they are of one song.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments.intervals import mean_and_interval
-from benchmarks.experiments.models import open_model
+from benchmarks.experiments.models import open_model, title_of
 from benchmarks.record import command_line
 from jaxsep.audio import AudioReader, read_audio
 from jaxsep.errors import UserError
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     try:
         sections = read_sections(data_folder(options.data, "data"), options.voice_level)
         estimators = {"ideal ratio mask": baseline_estimator("irm")}
-        estimators |= {m: model_estimator(open_model(m)) for m in options.models}
+        estimators |= {title_of(m): model_estimator(open_model(m)) for m in options.models}
     except UserError as error:
         print(f"benchmarks.experiments.songs: {error}", file=sys.stderr)
         return 2
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
     for title, estimate in estimators.items():
         scores = {name: score(estimate, *section) for name, section in sections.items()}
         key = title if options.voice_level is None else f"{title}, voice {options.voice_level:+g} dB"
-        models = [title] if title in options.models else []
+        models = [title] if title in map(title_of, options.models) else []
         level = [] if options.voice_level is None else ["--voice-level", f"{options.voice_level:g}"]
         data = [] if options.data == _DATA else ["--data", options.data]
         command = command_line("benchmarks.experiments.songs", *models, *level, *data)
