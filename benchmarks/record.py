@@ -38,6 +38,8 @@ def environment() -> dict[str, Any]:
 def command_line(module: str, *arguments: object) -> str:
     """A command as records name it: a path below ``JAXSEP_DATA`` by that variable, any other by its name.
 
+    What has spaces stands in quotes.
+
     Example:
       >>> command_line("benchmarks.experiments.songs", "vocals", "--voice-level", "10")
       'python -m benchmarks.experiments.songs vocals --voice-level 10'
@@ -49,7 +51,8 @@ def _portable(argument):
     path, data = Path(argument), os.environ.get("JAXSEP_DATA")
     if data and path.is_absolute() and path.is_relative_to(data):
         return f"$JAXSEP_DATA/{path.relative_to(data)}"
-    return path.name if path.is_absolute() else argument
+    name = path.name if path.is_absolute() else argument
+    return f'"{name}"' if " " in name else name
 
 
 def cores() -> int:

@@ -36,11 +36,25 @@ def init_carry(num_sources: int, channels: int, overlap: int, start=None) -> Car
     """
     context: np.ndarray | jax.Array = np.zeros((channels, overlap), np.float32)
     if start is not None:
-        pad = jnp.pad if isinstance(start, jax.Array) else np.pad  # in numpy nothing is compiled
-        context = pad(start[:, :overlap], ((0, 0), (overlap, 0)), mode="symmetric")[:, :overlap]
+        context = extend_before(start, overlap)
     return Carry(
         jax.device_put(context), jax.device_put(np.zeros((num_sources, channels, overlap), np.float32))
     )
+
+
+def extend_before(start: np.ndarray | jax.Array, count: int) -> np.ndarray | jax.Array:
+    """Return symmetric padding before the beginning of a stream.
+
+    Args:
+      start: ``(channels, at least 1)``: the first samples.
+      count: samples to return.
+
+    Example:
+      >>> extend_before(np.array([[1.0, 2.0, 3.0]]), 4).tolist()
+      [[3.0, 3.0, 2.0, 1.0]]
+    """
+    pad = jnp.pad if isinstance(start, jax.Array) else np.pad  # in numpy nothing is compiled
+    return pad(start[:, : max(1, count)], ((0, 0), (count, 0)), mode="symmetric")[:, :count]
 
 
 def extend(ending: np.ndarray, count: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsep.compilation import compiler_options
-from jaxsep.inference import cross_fade, extend, fade
+from jaxsep.inference import cross_fade, extend, extend_before, fade
 from jaxsep.system import System
 
 
@@ -79,7 +78,7 @@ class LiveWindows:
         if not speeds:
             self.system = System(replace(system.config, speeds=()))
         options = compiler_options(system.config.network)
-        self._step = jax.jit(partial(self._separate, self.system), compiler_options=options)
+        self._step = jax.jit(self._separate, compiler_options=options)
 
     @property
     def lead(self) -> int:
@@ -128,14 +127,11 @@ class LiveWindows:
         if chunk.shape[-1] % self.hop or not chunk.shape[-1]:
             raise ValueError(f"chunk.shape={chunk.shape}: expected a multiple of {self.hop} samples")
         if not carry.heard.shape[-1]:
-            pad = jnp.pad if isinstance(chunk, jax.Array) else np.pad  # in numpy nothing is compiled
-            segment = self.system.segment
-            before = pad(chunk[:, : self.hop], ((0, 0), (segment, 0)), mode="symmetric")[:, :segment]
-            carry = carry._replace(heard=before)
+            carry = carry._replace(heard=extend_before(chunk[:, : self.hop], self.system.segment))
         return self._step(self.variables, carry, chunk)
 
-    def _separate(self, system, variables, carry, chunk):
-        segment, hop = system.segment, self.hop
+    def _separate(self, variables, carry, chunk):
+        system, segment, hop = self.system, self.system.segment, self.hop
         x = jnp.concatenate([carry.heard, chunk], axis=-1)
         ends = range(segment + hop, x.shape[-1] + 1, hop)
         stems = system.separate_channels(variables, jnp.stack([x[:, end - segment : end] for end in ends]))

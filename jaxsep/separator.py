@@ -19,7 +19,7 @@ from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
 from jaxsep.errors import AudioWarning, UserError
 from jaxsep.hub import find_model, load_model, save_model
-from jaxsep.inference import extend, init_carry, stream_step
+from jaxsep.inference import extend, extend_before, init_carry, stream_step
 from jaxsep.live import Live, LiveStream, why_not_live
 from jaxsep.live_windows import LiveWindows
 from jaxsep.parts import load_plugin
@@ -255,7 +255,7 @@ class Separator:
             first = next(iterator, None)
             if first is None:
                 return
-            yield np.pad(first[:, : max(1, delay)], ((0, 0), (delay, 0)), mode="symmetric")[:, :delay]
+            yield extend_before(first, delay)
             yield first
             yield from iterator
 
@@ -271,9 +271,9 @@ class Separator:
             both = self._separate((np.repeat(block, 2, axis=0) for block in blocks), 2, samples)
             yield from (stems.mean(axis=1, keepdims=True) for stems in both)
             return
-        if self.live is not None and self.wiener:
-            raise ValueError(f"wiener={self.wiener}: a filter of whole windows; not while sound comes")
         if self.live is not None:
+            if self.wiener:
+                raise ValueError(f"wiener={self.wiener}: a filter of whole windows; not while sound comes")
             going = LiveStream(self.live, channels, self.live_frames)
             yield from map(going.push, blocks)
             yield going.finish()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.experiments.models import open_model
 from benchmarks.experiments.songs import say, score, summarize
 from benchmarks.record import command_line
 from jaxsep.audio import audio_files, read_audio
 from jaxsep.errors import UserError
 from jaxsep.evaluation import baseline_estimator, model_estimator
-from jaxsep.separator import Separator
 from train.data.listing import data_folder, plain_name, read_manifest
 
 _RESULTS = Path(__file__).parents[1] / "results" / "voice_over_piano.json"
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         folders = data_folder(options.voices, "voices"), data_folder(options.pianos, "pianos")
         mixed = mixtures(*folders, options.mixtures)
         estimators = {"ideal ratio mask": baseline_estimator("irm")}
-        estimators |= {m: model_estimator(Separator.from_pretrained(m, windows=1)) for m in options.models}
+        estimators |= {m: model_estimator(open_model(m)) for m in options.models}
     except UserError as error:
         print(f"benchmarks.experiments.voice_over_piano: {error}", file=sys.stderr)
         return 2
