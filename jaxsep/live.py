@@ -11,7 +11,7 @@ stems lag behind the input by the length of the transform alone::
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ import numpy as np
 from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import Spectral
-from jaxsep.live_windows import LiveWindows
 from jaxsep.networks.network import goes_on
 from jaxsep.spectral import get_window, overlap_add, stft
 from jaxsep.system import System, SystemConfig
@@ -198,16 +197,51 @@ def live_step(
 _compiled_step = jax.jit(live_step, static_argnums=0)
 
 
+class LiveStep(Protocol):
+    """What a stream asks of its step: :class:`Live`, :class:`jaxsep.live_windows.LiveWindows`, or yours."""
+
+    system: System
+    """Whose ``config`` names the sources."""
+    hop: int
+    """Samples of a step."""
+    max_steps: int
+    """Steps to take together where there is more to hear: more are faster, one is soonest."""
+
+    @property
+    def lead(self) -> int:
+        """Samples that :meth:`start` takes."""
+
+    @property
+    def skip(self) -> int:
+        """Samples before the first of the input with which the output begins."""
+
+    @property
+    def delay(self) -> int:
+        """Algorithmic latency in samples: the most that a sample's stems wait for."""
+
+    def frames(self, samples: int) -> int:
+        """Steps that count in a stream of this many samples: ``keep`` is 0 for those behind."""
+
+    def padding(self, ending: np.ndarray, count: int) -> np.ndarray:
+        """``(channels, count)`` samples to hear behind a stream that ends with ``ending``."""
+
+    def start(self, first) -> Any:
+        """Return the carry before the first chunk, ``heard`` and more, from ``(channels, lead)`` samples."""
+
+    def step(self, carry: Any, chunk, keep=None) -> tuple[Any, jax.Array]:
+        """``(channels, n * hop)`` samples -> the carry after, and ``(sources, channels, n * hop)`` stems."""
+
+
 class LiveStream:
     """Blocks of any lengths in, stems as soon as they are done out; in all exactly as long.
 
     Args:
-      live: the step, a :class:`Live` or a :class:`jaxsep.live_windows.LiveWindows`.
+      live: the step.
       channels: of the stream.
       frames: most hops of a step; as many as the step takes well when None.
     """
 
-    def __init__(self, live: Live | LiveWindows, channels: int, frames: int | None = None):
+    def __init__(self, live: LiveStep, channels: int, frames: int | None = None):
         self._live, self._channels, self._most = live, channels, frames or live.max_steps
         self._waiting = Queue(channels)
         self._carry: Any = None

@@ -20,8 +20,7 @@ from jaxsep.compilation import compiler_options
 from jaxsep.errors import AudioWarning, UserError
 from jaxsep.hub import find_model, load_model, save_model
 from jaxsep.inference import extend, extend_before, init_carry, stream_step
-from jaxsep.live import Live, LiveStream, why_not_live
-from jaxsep.live_windows import LiveWindows
+from jaxsep.live import Live, LiveStep, LiveStream, why_not_live
 from jaxsep.parts import load_plugin
 from jaxsep.system import System
 
@@ -83,7 +82,7 @@ class Separator:
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
         whole = wiener or shifts > 1 or why_not_live(system.config)
-        self.live: Live | LiveWindows | None = None if whole else Live(system, self.variables)
+        self.live: LiveStep | None = None if whole else Live(system, self.variables)
         """The step of a system that goes on frame by frame instead of by windows; None for others, which a
         :class:`jaxsep.live_windows.LiveWindows` put here has separate with less delay. Copies and exports
         are without that."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsep.compilation import keep_compiled
 from jaxsep.errors import AudioWarning, UserError
-from jaxsep.live import Live, LiveStream
+from jaxsep.live import LiveStep, LiveStream
 from jaxsep.live_windows import LiveWindows
 from jaxsep.separator import Separator
 
@@ -51,7 +51,7 @@ def live(options) -> int:
     return 0
 
 
-def _step(separator, options) -> Live | LiveWindows:
+def _step(separator, options) -> LiveStep:
     """How the model goes on: frame by frame if it can, else by windows."""
     if separator.live is not None:
         if options.every is not None or options.ahead is not None or options.speeds:
