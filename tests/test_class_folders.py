@@ -136,6 +136,22 @@ def test_a_manifest_says_which_clips_train(folder, config, tmp_path):
         bank(config, "train", ("hum",))
 
 
+def test_stereo_pairs_of_one_folder_are_split_by_recording_or_by_the_manifest(tmp_path):
+    names = [f"{folder}/{i:02d}" for folder in "ab" for i in range(8)]
+    for name in names:
+        write(tmp_path / f"{name}.wav", np.zeros((100, 2), np.float32))
+    recipe = StereoPairs(channels=("a", "b"))
+    data = DataConfig(recipe, train=str(tmp_path), valid=str(tmp_path))
+    train, valid = ([t.name for t in find_part(data, ("a", "b"), p)] for p in ("train", "valid"))
+    assert sorted(train + valid) == names and valid
+    assert not {n[2:] for n in train} & {n[2:] for n in valid}  # a/01 and b/01 are one recording by name
+    rows = [f"{name}.wav,{'dev' if name == 'b/03' else 'train'}" for name in names]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,split", *rows]))
+    assert [t.name for t in find_part(data, ("a", "b"), "valid")] == ["b/03"]
+    apart = replace(data, train=str(tmp_path / "a"), valid=str(tmp_path / "b"))
+    assert [len(find_part(apart, ("a", "b"), p)) for p in ("train", "valid")] == [8, 8]
+
+
 def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
     write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))
     held_out = []

@@ -11,7 +11,7 @@ import re
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
@@ -134,9 +134,9 @@ def recording_of(pattern: str, path: Path) -> str:
     return found.group(1) or path.stem if found else path.stem
 
 
-def part_of(tracks: list[Track], part: Part, split: bool) -> list[Track]:
+def part_of(tracks: list[Track], part: Part, data: Any) -> list[Track]:
     """The recordings of a part where nothing but their names says which; all where the folders differ."""
-    if not split:
+    if data.train != data.valid:
         return tracks
     held_out = validation_recordings([t.recording for t in tracks])
     return [t for t in tracks if (t.recording in held_out) == (part == "valid")]

@@ -128,5 +128,5 @@ class ClassFolders:
                 if belongs == part:
                     name = f"{folder.name}/{name}" if extra else name
                     clips.append(Track(name, ((Signal(str(path)),),), source, recording, extra))
-            tracks += clips if manifest or extra else part_of(clips, part, data.train == data.valid)
+            tracks += clips if manifest or extra else part_of(clips, part, data)
         return tracks

@@ -46,4 +46,4 @@ class SongFolders(Songs):
             raise UserError(
                 f"{folder}: no folder in it has a file for each source ({wanted}); data.recipe.files"
             )
-        return tracks if manifest else part_of(tracks, part, data.train == data.valid)
+        return tracks if manifest else part_of(tracks, part, data)
