@@ -35,6 +35,32 @@ def ratio_mask(outputs: jax.Array, axis: int = -3, epsilon: float = 0.0) -> jax.
     return jnp.where(positive, shares, 1.0 / outputs.shape[axis])
 
 
+def residual_mask(masks: jax.Array, residual: int = -1, axis: int = -3) -> jax.Array:
+    """Masks of which one, the residual's, is what the others leave of the mixture.
+
+    Args:
+      masks: ``(..., sources, bins, frames)`` floats in [0, 1]. Where those of the others sum to more than 1
+        they are scaled down to it.
+      residual: index of the source whose mask is replaced.
+      axis: the axis of the sources.
+
+    Returns:
+      Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere.
+
+    Example:
+      >>> residual_mask(jnp.array([[[0.75, 1.0]], [[0.0, 1.0]], [[1.0, 1.0]]]))[:, 0].tolist()
+      [[0.75, 0.5], [0.0, 0.5], [0.25, 0.0]]
+    """
+    sources = jnp.arange(masks.shape[axis]) == residual % masks.shape[axis]
+    shape = [1] * masks.ndim
+    shape[axis] = -1
+    sources = sources.reshape(shape)
+    others = jnp.where(sources, 0.0, masks)
+    total = jnp.sum(others, axis=axis, keepdims=True)
+    others = others / jnp.maximum(total, 1.0)
+    return jnp.where(sources, jnp.maximum(1.0 - total, 0.0), others)
+
+
 def slowed_mask(masks: jax.Array, *, speed: float, frames: int) -> jax.Array:
     """Masks of a sound that was played faster, for the sound as it was.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxsep import parts
 from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
-from jaxsep.masks import slowed_mask
+from jaxsep.masks import residual_mask, slowed_mask
 from jaxsep.networks import LSTMMask
 from jaxsep.parts import Network, check_ranges, checked, ranged
 from jaxsep.resampling import resample
@@ -43,6 +43,9 @@ class SystemConfig:
     """Playback speeds for test-time augmentation (faster and higher above 1), whose masks are averaged with
     those at speed 1: better where sounds are unlike those trained on, at the cost of one more pass of the
     network each. Taken as the nearest fractions with denominators up to 64; not used in training."""
+    speeds_power: float = ranged(1.0, least=1, most=8)
+    """Exponent of the power mean by which masks are averaged over speeds: above 1 a source has most of what
+    it has at any speed, and the residual source what the others leave."""
     residual: str = "accompaniment"
     """The stem that takes what lies above the system's Nyquist frequency."""
     segment_seconds: float = ranged(10.0, above=0, most=600)
@@ -284,14 +287,16 @@ class System:
 
         Where resampling leaves nothing to hear, its own stand for theirs.
         """
-        bins, total = masks.shape[-2], masks
+        power, bins = self.config.speeds_power, masks.shape[-2]
+        total = masks**power
         for speed in map(_fraction, self.config.speeds):
             played = resample(mixture, speed.numerator, speed.denominator, rolloff=_ROLLOFF)
             found: Any = self.forward(variables, played)[0].masks
             found = slowed_mask(found, speed=float(speed), frames=masks.shape[-1])
             heard = max(1.0, float(speed)) * jnp.arange(bins) <= _ROLLOFF * (bins - 1)
-            total = total + jnp.where(heard[:, None], found, masks)
-        return total / (1 + len(self.config.speeds))
+            total = total + jnp.where(heard[:, None], found, masks) ** power
+        mean = total / (1 + len(self.config.speeds))
+        return mean if power == 1 else residual_mask(mean ** (1 / power), self.residual, axis=1)
 
 
 def _joined(sources, mixture):

@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from jaxsep.codecs import STFT, Codec, GriffinLim, Mask, Mel
 from jaxsep.export import export_stream
 from jaxsep.inference import separate_each
-from jaxsep.masks import slowed_mask
+from jaxsep.masks import residual_mask, slowed_mask
 from jaxsep.networks import CNNAutoencoder, LSTMMask
 from jaxsep.resampling import resample
 from jaxsep.separator import Separator
@@ -87,6 +87,44 @@ def test_a_system_averages_its_masks_over_speeds(rng, bins):
     assert np.abs(stems - jax.jit(plain.separate)(variables, mixture[:, 0])).max() > 1e-3
 
 
+@pytest.mark.parametrize("residual", ["high", "low"])
+def test_a_power_mean_gives_a_source_what_any_speed_hears_of_it(rng, residual):
+    """Of the source that is not the residual: between mean and most; the stems sum to the mixture."""
+    config = replace(HEARD, residual=residual)
+    plain, means, most = (
+        System(c) for c in (replace(config, speeds=()), config, replace(config, speeds_power=8.0))
+    )
+    variables = plain.init(jax.random.key(0))
+    mixture = jnp.asarray(rng.standard_normal((2, 1, 4000)), jnp.float32)
+    own = plain.forward(variables, mixture)[0].masks
+    each = [own] + [
+        2 * System(replace(config, speeds=(v,)))._averaged_masks(variables, mixture, own) - own
+        for v in HEARD.speeds
+    ]
+    source = 1 - config.sources.index(residual)
+    for power in (1.0, 2.5):
+        heard = System(replace(config, speeds_power=power))
+        found = heard._averaged_masks(variables, mixture, own)
+        expected = np.mean(np.maximum(each, 0).astype(np.float64) ** power, axis=0) ** (1 / power)
+        np.testing.assert_allclose(found[:, source], expected[:, source], atol=1e-5)
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+        np.testing.assert_allclose(heard.separate(variables, mixture[:, 0]).sum(1), mixture[:, 0], atol=1e-4)
+    mean, loud = (s._averaged_masks(variables, mixture, own)[:, source] for s in (means, most))
+    assert np.min(loud - mean) > -1e-5
+    assert np.max(loud - np.max(each, axis=0)[:, source]) < 1e-5
+
+
+def test_what_others_leave_is_the_residuals(rng):
+    masks = rng.uniform(size=(2, 4, 1, 5, 7)).astype(np.float32)
+    for index, axis in ((0, 1), (3, -4), (-1, 1)):
+        found = np.asarray(residual_mask(masks, index, axis))
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+        assert found.min() >= 0
+        others = np.delete(masks, index, axis=1)
+        scaled = others / np.maximum(others.sum(1, keepdims=True), 1)
+        np.testing.assert_allclose(np.delete(found, index, axis=1), scaled, rtol=1e-6)
+
+
 def test_a_stream_is_heard_at_all_speeds(rng, variables):
     system = System(HEARD)
     x = rng.standard_normal((1, 9000)).astype(np.float32)
@@ -126,6 +164,7 @@ def test_wrong_arguments_are_refused(options, part):
     ("options", "part"),
     [
         (dict(speeds=(1.1, 3.0)), r"speeds=\(1.1, 3.0\)"),
+        (dict(speeds_power=0.5), r"speeds_power=0.5"),
         (dict(speeds=(1.001,)), r"speeds=\[1.001\]"),
         (dict(codec=Codec(head=Mask()), network=SIGMOID), "cannot average masks"),
         (dict(network=CNNAutoencoder(frames=200)), "name='cnn_autoencoder'"),
