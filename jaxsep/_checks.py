@@ -52,6 +52,13 @@ def at_least(name: str, value, least: int) -> int:
     return int(value)
 
 
+def index_within(name: str, value, count: int, what: str) -> int:
+    """Return ``value`` as an index of one of ``count``; refuse others, which JAX would take for the last."""
+    if at_least(name, value, 0) >= count:
+        raise ValueError(f"{name}={value}: expected 0 to {count - 1}, one of the {count} {what}")
+    return int(value)
+
+
 def at_least_ndim(name: str, x, ndim: int, axes: str) -> None:
     """Refuse an array with fewer than ``ndim`` dimensions or with none of its last two filled."""
     if x.ndim < ndim:

@@ -109,7 +109,7 @@ class Checkpoints:
     def _preserved(self, steps):
         """Which steps stay when another is begun: that one, and the newest whole ones."""
         whole = sorted(s for s in steps if s != self._step and self._sum_file(s).exists())
-        kept = {self._step, *whole[-(self._keep - 1) :]}
+        kept = {self._step, *whole[max(0, len(whole) - self._keep + 1) :]}
         return [step in kept for step in steps]
 
     def steps(self) -> list[int]:

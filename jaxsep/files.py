@@ -1,13 +1,30 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and logs that a crash may have cut short."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from jaxsep.errors import UserError
+
+
+def read_json_lines(path) -> list[dict[str, Any]]:
+    """The entries of a file with a JSON object a line, without a line that a crash cut short.
+
+    None where there is no such file.
+    """
+    path = Path(path)
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
 
 
 def check_writable(path) -> None:

@@ -45,7 +45,7 @@ class Cosine:
 
     def __call__(self, learning_rate: float, total_steps: int) -> optax.Schedule:
         """The learning rate as a function of the step."""
-        steps = max(1, (self.total_steps or total_steps) - self.warmup_steps)
+        steps = _falling(self, total_steps)
         return _warmed(optax.cosine_decay_schedule(learning_rate, steps), learning_rate, self.warmup_steps)
 
 
@@ -63,9 +63,20 @@ class Exponential:
 
     def __call__(self, learning_rate: float, total_steps: int) -> optax.Schedule:
         """The learning rate as a function of the step."""
-        steps = max(1, (self.total_steps or total_steps) - self.warmup_steps)
+        steps = _falling(self, total_steps)
         falling = optax.exponential_decay(learning_rate, steps, self.decay_rate)
         return _warmed(falling, learning_rate, self.warmup_steps)
+
+
+def _falling(schedule, total_steps):
+    """Steps over which a schedule falls, behind its warm-up."""
+    total = schedule.total_steps or total_steps
+    if total < 1:
+        raise ValueError(
+            f"total_steps={total_steps}: a {schedule.name} schedule falls over as many steps as it is told; "
+            "give the run's number, or schedule.total_steps"
+        )
+    return max(1, total - schedule.warmup_steps)
 
 
 def _warmed(after, learning_rate, warmup):
@@ -91,6 +102,9 @@ class OptimizerOptions:
 
     def __call__(self, total_steps: int = 0) -> optax.GradientTransformation:
         """The optimizer of a run of that many steps.
+
+        Raises:
+          ValueError: no number of steps for a schedule that falls over it.
 
         Example:
           >>> _ = AdamW(schedule=Cosine())(total_steps=100)

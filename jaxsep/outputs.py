@@ -28,8 +28,8 @@ def output_folder(out: str, name: str) -> Path:
 
 
 def note_source(folder: Path, path, **entries) -> None:
-    """Write beside stems which input they came from."""
-    source = {"input": os.fsdecode(os.path.abspath(path)), **entries}
+    """Write beside stems which input they came from: one path, or a list of them."""
+    source = {"input": _owner(path), **entries}
     write_atomically(folder / SOURCE, (json.dumps(source, indent=2) + "\n").encode())
 
 
@@ -42,16 +42,17 @@ def claimed_folder(root: Path, path, track: str = "") -> Iterator[Path]:
 
     Args:
       root: of all tracks.
-      path: of the input.
-      track: the folder's name, which may have folders above it; the file's when empty.
+      path: of the input, or a list of those that are separated together.
+      track: the folder's name, which may have folders above it; the (first) file's when empty.
     """
-    track = track or ("stdin" if os.fspath(path) == "-" else Path(path).stem or "track")
-    owner = os.fsdecode(os.path.abspath(path))
+    first = path[0] if isinstance(path, list) else path
+    track = track or ("stdin" if os.fspath(first) == "-" else Path(first).stem or "track")
+    owner = _owner(path)
     for name in (track, *(f"{track}-{n}" for n in range(2, 10000))):
         folder = root / name
         _inside(root, folder)
         make_folder(folder)
-        if _claim(folder, owner, is_pipe(path)):
+        if _claim(folder, owner, is_pipe(first)):
             break
     else:
         raise UserError(f"{show(root / track)}: too many tracks of this name; give another folder", "out")
@@ -62,6 +63,11 @@ def claimed_folder(root: Path, path, track: str = "") -> Iterator[Path]:
             if [p.name for p in folder.iterdir()] == [SOURCE]:
                 (folder / SOURCE).unlink()
                 folder.rmdir()
+
+
+def _owner(path):
+    """What ``source.json`` says of whose a folder is."""
+    return [_owner(p) for p in path] if isinstance(path, list) else os.fsdecode(os.path.abspath(path))
 
 
 def _claim(folder, owner, new):

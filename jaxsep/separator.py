@@ -162,7 +162,7 @@ class Separator:
 
         Raises:
           ValueError: integers, another shape, more channels than samples, an empty array, NaN or
-            infinity, or a rate that is not positive.
+            infinity, or a rate that is no number of Hz from 1 to 10 million.
         """
         x = np.asarray(waveform)
         if not jax.dtypes.issubdtype(x.dtype, np.floating):  # bfloat16 is none to numpy
@@ -173,8 +173,6 @@ class Separator:
             samples_last("waveform", x.shape)
         if not np.isfinite(x).all():
             raise ValueError("waveform: holds NaN or infinity; replace them first")
-        if not sample_rate > 0:
-            raise ValueError(f"sample_rate={sample_rate}: expected a positive number of Hz")
         channels = np.atleast_2d(x).astype(np.float32)
         blocks = list(self.stream([channels], sample_rate, len(channels), channels.shape[1]))
         stems = {s: np.concatenate([b.stems[s] for b in blocks], axis=1) for s in self.sources}
@@ -199,6 +197,8 @@ class Separator:
         Yields:
           Aligned pieces of the mixture and its stems; together they have the stream's length.
         """
+        if not isinstance(sample_rate, (int, float, np.number)) or not 1 <= sample_rate <= 1e7:
+            raise ValueError(f"sample_rate={sample_rate!r}: expected a number of Hz from 1 to 10 million")
         if self.system.config.channels == 2 and channels > 2:
             raise ValueError(
                 f"channels={channels}: the model {self.name} hears two together; give one or two, "

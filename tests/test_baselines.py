@@ -27,6 +27,19 @@ def test_oracles_come_near_the_sources(parts, mask):
         np.testing.assert_allclose(estimates[0].sum(0), sources.sum(0), atol=1e-4)
 
 
+def test_baselines_take_an_odd_transform(parts):
+    sources = np.stack(list(parts.values()))
+    mixture = sources.sum(0)
+    for stems in (
+        oracle(sources, "irm", n_fft=511, hop_length=128),
+        np.stack(hpss(mixture, n_fft=511, hop_length=128)),
+        np.stack(repet(mixture, min_period=6, max_period=24, n_fft=511, hop_length=128)[:2]),
+    ):
+        np.testing.assert_allclose(stems.sum(0), mixture, atol=1e-4)
+    background = repet(mixture, min_period=6, max_period=24, n_fft=511, hop_length=128).background
+    assert np.abs(background).max() < 1.1 * np.abs(mixture).max()
+
+
 def test_the_phase_sensitive_mask_is_the_best_of_them(parts):
     """It minimizes the error in the complex plane over masks in [0, 1]."""
     sources = np.stack(list(parts.values()))

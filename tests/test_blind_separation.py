@@ -375,6 +375,26 @@ def test_the_command_writes_a_file_per_source(microphones, method, files, capsys
     assert "excess kurtosis" in capsys.readouterr().out
 
 
+def test_results_of_other_microphones_stay_and_old_files_go(microphones):
+    folder, x, _ = microphones
+    soundfile.write(folder / "silent.wav", np.zeros(16_000), 8000)
+    for other, options in (("mic2.wav", ["--format", "flac"]), ("mic2.wav", []), ("silent.wav", [])):
+        files = [str(folder / name) for name in ("mic1.wav", other)]
+        assert main(["ica", *files, "-o", str(folder / "out"), *options]) == 0
+    found = {p.relative_to(folder / "out/ica").as_posix() for p in (folder / "out/ica").rglob("source*")}
+    first = {f"mic1/source{n}" for n in ("1.wav", "2.wav", ".json")}
+    assert found == first | {"mic1-2/source1.wav", "mic1-2/source.json"}
+
+
+def test_ilrma_stays_finite_with_many_microphones_and_few_frames():
+    rng = np.random.default_rng(0)
+    sources = 0.1 * rng.laplace(size=(6, 20_000))
+    x = (rng.standard_normal((6, 6)) @ sources).astype(np.float32)
+    found = np.asarray(bss.ilrma(x, n_fft=2048, hop_length=512, key=jax.random.key(0)))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(0), x[0], atol=0.05 * np.abs(x).max())
+
+
 def test_the_command_says_what_does_not_fit(microphones, capsys, rng):
     folder, x, _ = microphones
     soundfile.write(folder / "long.wav", rng.standard_normal(20_000) * 0.1, 8000)
@@ -392,6 +412,7 @@ def test_the_command_says_what_does_not_fit(microphones, capsys, rng):
         (("mic1.wav", "long.wav"), "--trim"),
         (("mic1.wav", "fast.wav"), "--resample 16000"),
         (("silent.wav",), "silent or constant"),
+        (("silent.wav", "--method", "auxiva"), "silent or constant"),
         (("tiny.wav",), "too few"),
         (("both.wav", "--sources", "3"), "--sources 3"),
         (("both.wav", "--reference", "3"), "--reference 3"),
@@ -403,6 +424,21 @@ def test_the_command_says_what_does_not_fit(microphones, capsys, rng):
     assert run("mic1.wav", "long.wav", "--trim")[0] == 0
     assert run("mic1.wav", "fast.wav", "--resample", "8000", "--trim")[0] == 0
     assert run("both.wav", "--sources", "1", "--format", "flac")[0] == 0
+
+
+def test_a_channel_that_is_not_there_is_refused(rng):
+    """JAX would take the last one."""
+    spectra = (rng.standard_normal((2, 5, 40)) + 1j).astype(np.complex64)
+    for call in (
+        lambda: bss.auxiva_spectra(spectra, reference=2),
+        lambda: bss.ilrma_spectra(spectra, reference=2),
+        lambda: bss.auxiva(rng.standard_normal((2, 8000)), reference=2),
+    ):
+        with pytest.raises(ValueError, match="reference=2: expected 0 to 1"):
+            call()
+    result = fastica(rng.laplace(size=(2, 500)).astype(np.float32))
+    with pytest.raises(ValueError, match="channel=9: expected 0 to 1"):
+        bss.projection_back(result, 9)
 
 
 def test_real_scenes_are_separated(recordings):

@@ -12,6 +12,7 @@ from test_train_step import in_time
 
 from jaxsep import metrics
 from jaxsep.audio import read_audio
+from jaxsep.losses import BSSEvalSDR
 from jaxsep.metrics import bss_eval, bss_eval_images, bss_eval_sources, toeplitz
 from jaxsep.metrics.toeplitz import solve_toeplitz
 
@@ -394,3 +395,15 @@ def test_filters_are_compiled_once_for_all_lengths(rng):
     assert bss_eval._jitted_fit._cache_size() == before
     bss_eval_sources(*mixed(rng, 2, 1000), filter_length=18)
     assert bss_eval._jitted_fit._cache_size() == before + 1
+
+
+def test_the_loss_knows_silent_from_perfect_and_hides_no_mistake(rng):
+    s = np.zeros((1, 2, 1, 64), np.float32)
+    s[0, 0, 0, 3] = s[0, 1, 0, 40] = 1
+    loss = BSSEvalSDR(filter_length=1)
+    assert float(loss(s, s)[0]) < -100
+    np.testing.assert_allclose(loss(0 * s, s), 60, atol=1e-4)
+    np.testing.assert_allclose(loss(0 * s, 0 * s), 0)
+    wrong = rng.standard_normal((1, 2, 1, 64)).astype(np.float32)
+    wrong[0, 0, 0, 5] = np.nan
+    assert np.isnan(loss(wrong, s)[0])

@@ -152,6 +152,8 @@ def test_round_trips_lose_what_they_must(sources):
     assert float(finer.spectral[0]) > float(coarse.spectral[0]) > 0
     assert float(finer.snr[0]) < 60
     assert finer.si_sdr.shape == (1,)
+    low = dataclasses.replace(SPECTRUM, transform=STFT(n_fft=256, hop_length=64, bins=40, above="residual"))
+    assert float(round_trip_loss(low, x).snr[0]) > 100
     with pytest.raises(ValueError, match="x.shape"):
         round_trip_loss(SPECTRUM, np.zeros((2, 0), np.float32))
 
@@ -177,6 +179,7 @@ def test_what_lies_above_the_bins_goes_where_the_config_says(rng, above, exponen
     expected = outputs**exponent / jnp.sum(outputs**exponent, axis=1, keepdims=True)
     np.testing.assert_allclose(estimates.masks, expected, rtol=1e-5)
     spectra = transform.masked(encoded.spectrum, estimates.masks, 2)
+    np.testing.assert_array_equal(spectra, transform.masked(encoded.spectrum, estimates.masks, -1))
     shares = np.asarray(spectra[..., 40:, :] / encoded.spectrum[:, None, :, 40:]).real
     mean = np.asarray(expected.mean(axis=-2, keepdims=True))
     wanted = {"average": mean, "zeros": 0 * mean, "residual": np.eye(3)[2].reshape(1, 3, 1, 1, 1)}[above]

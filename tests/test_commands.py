@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from jaxsep.cli import main
-from jaxsep.evaluation import FIGURES, folders, mute_inaudible, score_track, summarize
+from jaxsep.errors import UserError
+from jaxsep.evaluation import FIGURES, baseline_estimator, folders, mute_inaudible, score_track, summarize
 from jaxsep.evaluation.track import INAUDIBLE_DB
 from jaxsep.examples import song
 from jaxsep.hub import save_model
@@ -222,6 +223,47 @@ def test_a_model_is_scored_on_the_sum_of_its_references(tmp_path):
         assert row["sdr, dB"] == f"{rows[row['stem']]['sdr']:.2f}"
         assert f">{row['sdr, dB']}</td>" in page.read_text()
     assert page.read_text().count("<audio") == 5
+
+
+def test_the_page_is_of_what_was_scored_where_files_hold_values_that_are_none(tmp_path, rng):
+    audio = {stem: rng.standard_normal((1, 2000)) for stem in "ab"}
+    audio["a"][0, 5] = np.nan
+    for folder in "re":
+        write_tracks(tmp_path / folder, {"x": audio})
+    command = ["evaluate", "-q", str(tmp_path / "r"), str(tmp_path / "e"), "--sanitize"]
+    assert main([*command, "--html", str(tmp_path / "s.html")]) == 0
+    assert (tmp_path / "s.html").read_text().count("<audio") == 5
+
+
+def test_a_mixture_beside_its_sources_is_none_of_them(tmp_path, rng):
+    """As MUSDB18 has it."""
+    audio = {stem: rng.standard_normal((1, 2000)) for stem in "ab"}
+    write_tracks(tmp_path / "r", {"x": audio})
+    plain = folders.evaluate_folders(tmp_path / "r", baseline_estimator("irm"))
+    write_tracks(tmp_path / "m", {"x": {**audio, "mixture": sum(audio.values())}})
+    found = folders.evaluate_folders(tmp_path / "m", tmp_path / "r")
+    assert not found.problems and list(found.tracks["x"]) == ["a", "b"]
+    assert folders.evaluate_folders(tmp_path / "m", baseline_estimator("irm")).tracks == plain.tracks
+    write_tracks(tmp_path / "alone", {"x": {"mixture": audio["a"]}})
+    assert list(folders.find_references(tmp_path / "alone")["x"]) == ["mixture"]
+
+
+def test_a_track_that_is_one_source_alone_improves_by_nothing_and_is_left_out_of_means(tmp_path, rng):
+    audio = {t: {stem: rng.standard_normal((1, 2000)) for stem in "ab"} for t in "xy"}
+    audio["y"]["b"][:] = 0
+    write_tracks(tmp_path / "r", audio)
+    noisy = {t: {k: x + 0.1 * rng.standard_normal(x.shape) for k, x in v.items()} for t, v in audio.items()}
+    write_tracks(tmp_path / "e", noisy)
+    found = folders.evaluate_folders(tmp_path / "r", tmp_path / "e")
+    assert found.tracks["y"]["a"]["nsdr"] == found.tracks["y"]["a"]["si_sdri"] == -np.inf
+    assert found.summary()["a"]["nsdr"] == pytest.approx(found.tracks["x"]["a"]["nsdr"], abs=1e-3)
+
+
+def test_what_stands_in_the_way_of_every_score_is_said(tmp_path, rng):
+    write_tracks(tmp_path / "r", {t: {"a": rng.standard_normal((1, 2000))} for t in "xy"})
+    write_tracks(tmp_path / "e", {"x": {"a": rng.standard_normal((1, 1999))}})
+    with pytest.raises(UserError, match=r"x: .*1999.*; .*lacks the track y"):
+        folders.evaluate_folders(tmp_path / "r", tmp_path / "e")
 
 
 def test_what_an_estimator_returns_is_scored_even_where_it_is_what_it_was_given(tmp_path, rng):

@@ -1,6 +1,7 @@
 """Causal systems frame by frame: the stems of the whole waveform, whatever the blocks."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,8 @@ from test_train_step import in_time
 
 from jaxsep.cli import main
 from jaxsep.codecs import STFT, Codec, Direct, GriffinLim, Log, Mel, MinMax
+from jaxsep.commands.live import read_pcm, write_pcm
+from jaxsep.errors import UserError
 from jaxsep.export import export_model, export_stream
 from jaxsep.live import Live, LiveStream, live_step, why_not_live
 from jaxsep.networks import (
@@ -222,6 +225,7 @@ def test_raw_samples_through_a_pipe(model, rng):
     assert found.returncode == 0, found.stderr
     assert b"8000 Hz, s16, 2 in, 2 out; 16 ms behind" in found.stderr
     assert b"0.75 s of sound; real-time factor" in found.stderr
+    assert b"ended 1 bytes into a frame of 4: left out" in found.stderr
     stems = np.frombuffer(found.stdout, "<i2").reshape(-1, 2).T / 2**15
     expected = Separator.from_pretrained(model)(x / np.float32(2**15), 8000)["vocals"]
     np.testing.assert_allclose(stems, expected, atol=1e-4)
@@ -244,7 +248,28 @@ def test_other_rates_encodings_and_all_stems_through_a_pipe(model, rng):
         )
 
 
+@pytest.mark.parametrize("beginning", [b"RIFF", b"fLaC", b"OggS", b"ID3\x04"])
+def test_a_file_with_a_header_is_not_taken_for_samples(beginning):
+    read, write = os.pipe()
+    os.write(write, beginning + bytes(60))
+    os.close(write)
+    with pytest.raises(UserError, match="expected raw samples, not an audio file"):
+        list(read_pcm(read, "s16", 1, 16))
+    os.close(read)
+
+
+def test_what_cannot_be_written_is_said():
+    with pytest.raises(UserError, match="standard output: cannot be written"):
+        write_pcm(os.open("/dev/full", os.O_WRONLY), np.zeros((1, 9), np.float32), "s16")
+
+
 def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["live", "-m", str(model), "--stem", "vocals"]) == 2
+    assert "expected raw samples from a pipe" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(["live", "-m", "vocals", "--stem", "vocals", "--channels", "3"]) == 2
+    assert "not a terminal" in (said := capsys.readouterr().err) or "--channels 3: vocals hears two" in said
     assert main(["live", "-m", str(model), "--stem", "bass"]) == 2
     assert "stem 'bass'" in capsys.readouterr().err
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)

@@ -199,6 +199,25 @@ def test_rendered_examples_are_those_of_training(saved, tmp_path, capsys):
     assert "--count 0: expected at least 1" in capsys.readouterr().err
 
 
+def test_rendered_stereo_is_exchanged_and_panned_as_in_training(saved, rng):
+    options = ["--system.channels", "2", "--augment.pan", "1", "--augment.swap_channels"]
+    config = load_config(str(saved), [*options, "--data.seconds", "0.1"])
+    sources = rng.standard_normal((2, 2, config.read_samples)).astype(np.float32)
+    key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 1), 1))[0]
+    expected = augment(config.augment, key, sources, config.excerpt_samples)
+    found = jax.jit(partial(render._augmented, config))(np.uint32(4), sources)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    alone = replace(config.augment, pan=0.0, swap_channels=False)
+    assert np.abs(found - augment(alone, key, sources, config.excerpt_samples)).max() > 0.1
+
+
+def test_a_fixed_set_of_examples_is_rendered_as_such(saved, tmp_path):
+    options = ["--", "--data.distinct", "2", "--augment.gain_db", "0", "--augment.speed_semitones", "0"]
+    assert render.main([str(saved), "-n", "4", "-o", str(tmp_path), *options]) == 0
+    read = [(tmp_path / "mixtures" / f"{i:06d}.wav").read_bytes() for i in range(4)]
+    assert read[0] == read[2] != read[1] == read[3]
+
+
 def test_rendered_as_pcm_or_as_a_list_of_which_what_repeats_is_counted(saved, tmp_path, capsys):
     out = tmp_path / "out"
     assert render.main([str(saved), "-n", "2", "-o", str(out), "--subtype", "PCM_16"]) == 0

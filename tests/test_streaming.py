@@ -157,6 +157,8 @@ def test_silence_offsets_and_loudness_stay_finite(separator, rng, level):
         (np.zeros((2, 0), np.float32), 8000, "waveform.shape=(2, 0)"),
         (np.full(10, np.nan, np.float32), 8000, "NaN"),
         (np.zeros(10, np.float32), 0, "sample_rate=0"),
+        (np.zeros(10, np.float32), float("inf"), "sample_rate=inf"),
+        (np.zeros(10, np.float32), "44100", "sample_rate='44100'"),
     ],
 )
 def test_bad_waveforms_are_refused(separator, waveform, rate, part):

@@ -16,12 +16,14 @@ import train.log
 import train.run
 from jaxsep.codecs import STFT, Codec, Log
 from jaxsep.errors import UserError
+from jaxsep.fine_tuning import FineTuning
+from jaxsep.hub import load_model, save_model
 from jaxsep.losses import SNR, Discriminative
 from jaxsep.networks import LSTMMask
 from jaxsep.optimizers import SGD, AdamW, Cosine
 from jaxsep.parts import to_dict
 from jaxsep.separator import Separator
-from jaxsep.system import SystemConfig
+from jaxsep.system import System, SystemConfig
 from train.config import DataConfig, TrainConfig
 from train.data.recipes import StereoPairs, find_part
 from train.tools import sweep
@@ -109,6 +111,7 @@ def test_a_grid_runs_what_can_be_refuses_what_cannot_and_goes_on(config, tmp_pat
 
 def test_a_shape_that_cannot_be_is_refused_before_anything_runs(config):
     assert sweep.why_impossible(config) == ""
+    assert sweep.why_impossible(dataclasses.replace(config, accumulate=2)) == ""
     with pytest.raises(ValueError, match="gamma=2.0: has no lower bound"):
         dataclasses.replace(config, loss=Discriminative(gamma=2.0))
 
@@ -126,6 +129,18 @@ def test_wrong_fields_and_values_are_named(values, part):
     with pytest.raises(ValueError, match="=|:") as error:
         sweep.with_values(TrainConfig(), values)
     assert part in str(error.value)
+
+
+def test_a_run_has_ended_at_its_last_step_or_when_it_settled_whatever_a_crash_left(config, tmp_path):
+    config = dataclasses.replace(config, steps=100, out=str(tmp_path))
+    assert sweep._result(config) is None
+    rows = [{"step": 3 * i, "valid/score": score} for i, score in enumerate([1.0, 4.0, 2.0, 3.0])]
+    log = "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 12, "valid/sc'
+    (tmp_path / "log.jsonl").write_text(log)
+    assert sweep._result(config) is None
+    assert sweep._result(dataclasses.replace(config, patience=3)) is None
+    for ended in ({"patience": 2}, {"steps": 9}):
+        assert sweep._result(dataclasses.replace(config, **ended)) == rows[1]
 
 
 def test_another_network_starts_from_its_own_options(config):
@@ -194,6 +209,24 @@ def test_runs_trained_together_are_the_runs_trained_alone(config, tmp_path, monk
         mix = np.sin(np.arange(RATE, dtype=np.float32))
         stems = [Separator.from_pretrained(f)(mix, RATE)["low"] for f in (Path(alone.out), theirs / "best")]
         np.testing.assert_allclose(*stems, atol=2e-3)
+
+
+def test_runs_trained_together_start_from_another_models_weights(config, tmp_path):
+    """No step changes anything, so what is published is what they started from."""
+    donor = System(config.system)
+    variables = donor.init(jax.random.key(9))
+    save_model(tmp_path / "donor", donor, variables, storage="float32")
+    config = dataclasses.replace(
+        config, init_from=str(tmp_path / "donor"), optimizer=SGD(), steps=1, valid_every=1, ema_decay=0.0
+    )
+    grid = {"seed": [0, 1], "optimizer.learning_rate": [0.0]}
+    assert sweep.sweep(config, grid, 0, tmp_path / "sweep", together=True) == 0
+    for best in (tmp_path / "sweep").glob("*/best"):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), load_model(best)[1], variables)
+    assert len(list((tmp_path / "sweep").glob("*/best"))) == 2
+    lost = dataclasses.replace(config, fine_tuning=FineTuning(freeze=("nothing_of_that_name",)))
+    with pytest.raises(UserError, match="nothing_of_that_name"):
+        train.run.run_together([lost, dataclasses.replace(lost, seed=1, out=str(tmp_path / "two"))])
 
 
 def test_runs_trained_together_are_compiled_with_the_networks_options(config, monkeypatch, tmp_path):

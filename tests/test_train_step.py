@@ -308,6 +308,9 @@ def test_schedules_rise_and_fall():
     assert [round(float(cosine(s)), 3) for s in (0, 5, 10, 60, 110)] == [0.0, 0.5, 1.0, 0.5, 0.0]
     falling = Exponential(decay_rate=0.1)(1.0, 100)
     assert [round(float(falling(s)), 3) for s in (0, 50, 100)] == [1.0, 0.316, 0.1]
+    for schedule in (Cosine(), Exponential(warmup_steps=3)):
+        with pytest.raises(ValueError, match=rf"total_steps=0: a {schedule.name} schedule falls"):
+            AdamW(schedule=schedule)()
 
 
 def test_only_the_sources_chosen_are_trained(batch):

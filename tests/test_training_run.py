@@ -19,6 +19,7 @@ from test_train_step import in_time
 
 import train.log
 import train.run
+import train.validate
 from jaxsep.augment import AugmentConfig
 from jaxsep.checkpoints import Checkpoints, run_lock
 from jaxsep.codecs import STFT, Codec, Log
@@ -111,6 +112,15 @@ def test_validation_leaves_out_what_is_silent_but_for_rounding(config, rng):
     assert config.system.sources == ("high", "low")
     assert both.mean["high"] == first.mean["high"]
     assert both.mean["low"] != first.mean["low"]
+
+
+def test_a_stem_that_is_silent_where_its_source_is_not_scores_worse_than_any_other(rng):
+    sources = rng.standard_normal((2, 1, 400)).astype(np.float32)
+    mixture = sources.sum(axis=0)
+    found = train.validate._improvement(sources, np.stack([0 * mixture, mixture]), mixture)
+    np.testing.assert_allclose(found, [-60, 0], atol=1e-3)
+    silent = np.stack([0 * sources[0], sources[1]])
+    assert np.isnan(train.validate._improvement(silent, np.stack([0 * mixture, mixture]), mixture)[0])
 
 
 def final_state(config, step=STEPS):

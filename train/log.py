@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxsep.errors import UserError
-from jaxsep.files import write_atomically
+from jaxsep.files import read_json_lines, write_atomically
 from jaxsep.parts import to_dict
 from train.boards import Board, boards
 from train.clock import Clock, matmul_peak
@@ -187,8 +187,8 @@ def environment() -> dict[str, Any]:
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """Return the entries of a run's ``log.jsonl``."""
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    """Return the entries of a run's ``log.jsonl``; none before there is one."""
+    return read_json_lines(out / "log.jsonl")
 
 
 def _step_of(line):

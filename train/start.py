@@ -28,10 +28,7 @@ def starting_state(runs, checkpoints, place):
         return _start_stacked(runs, checkpoints, newest)
     config, log = runs.config, runs.logs[0]
     state = init_state(runs.system, config.optimizer(config.steps), config.seed, ema=config.ema_decay > 0)
-    try:
-        config.fine_tuning.check(state.params)
-    except ValueError as error:
-        raise UserError(f"{config.out}: {error}") from error
+    _check_fine_tuning(config, state)
     if newest is None:
         return _fine_tuned(config, state, log) if config.init_from else state
     saved = checkpoints.config(newest)
@@ -81,6 +78,9 @@ def _start_stacked(runs, checkpoints, newest):
     config = runs.config
     optimizer = rated_optimizer(config, 1.0)
     each = [init_state(runs.system, optimizer, c.seed, ema=config.ema_decay > 0) for c in runs.configs]
+    _check_fine_tuning(config, each[0])
+    if newest is None and config.init_from:
+        each = [_fine_tuned(*run) for run in zip(runs.configs, each, runs.logs, strict=True)]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     if newest is None:
         return states
@@ -89,6 +89,13 @@ def _start_stacked(runs, checkpoints, newest):
         _resume(runs, i, config, notes)
     runs.failed = dict(saved["failed"])
     return checkpoints.state(newest, states)
+
+
+def _check_fine_tuning(config, state):
+    try:
+        config.fine_tuning.check(state.params)
+    except ValueError as error:
+        raise UserError(f"{config.out}: {error}") from error
 
 
 def _fine_tuned(config, state, log):

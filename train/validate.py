@@ -20,13 +20,17 @@ from jaxsep.system import System
 from train.data.recipes import Recordings
 from train.hosts import gathered
 
+#: Improvement of a silent stem of a source that is not.
+_SILENT_DB = -60.0
+
 
 @dataclass(frozen=True)
 class Validation:
     """What validation found."""
 
     score: float
-    """dB: SI-SDR improvement, mean over sources, weighted by length over recordings."""
+    """dB: SI-SDR improvement, mean over sources, weighted by length over recordings; -60 where the stem of a
+    source that sounds is silent."""
     mean: dict[str, float]
     """The same for each source."""
     examples: dict[str, dict[str, np.ndarray]]
@@ -120,4 +124,5 @@ def _improvement(sources, stems, mixture):
     """SI-SDR improvement of each source in dB, mean over the channels in which it is not silent."""
     references, estimates = (np.swapaxes(x, 0, 1) for x in (mute_inaudible(sources), stems))
     gains = np.asarray(si_sdr_improvement(references, estimates, mixture)).T
+    gains = np.where(np.isneginf(gains), _SILENT_DB, gains)
     return gains[:, 0] if gains.shape[1] == 1 else weighted_mean(gains, np.ones(gains.shape[1]))

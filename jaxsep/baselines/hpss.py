@@ -61,7 +61,7 @@ def hpss(x, *, n_fft: int = 2048, hop_length: int = 512, kernel_size: int = 31, 
     lasting = moving_median(size, kernel_size, axis=-1)
     striking = moving_median(size, kernel_size, axis=-2)
     mask = wiener_mask(jnp.stack([lasting, striking], axis=-3), power)
-    parts = istft(mask * spectrum[..., None, :, :], hop_length=hop_length, length=x.shape[-1])
+    parts = istft(mask * spectrum[..., None, :, :], n_fft=n_fft, hop_length=hop_length, length=x.shape[-1])
     return HPSS(parts[..., 0, :], parts[..., 1, :])
 
 

@@ -55,4 +55,6 @@ def oracle(sources, mask: str = "wiener", *, n_fft: int = 1024, hop_length: int 
         raise ValueError(f"mask={mask!r}: expected one of {', '.join(ORACLES)}")
     spectra = stft(sources, n_fft=n_fft, hop_length=hop_length)
     mixture = jnp.sum(spectra, axis=-3, keepdims=True)
-    return istft(ORACLES[mask](spectra) * mixture, hop_length=hop_length, length=sources.shape[-1])
+    return istft(
+        ORACLES[mask](spectra) * mixture, n_fft=n_fft, hop_length=hop_length, length=sources.shape[-1]
+    )

@@ -79,7 +79,7 @@ def repet(
 
     share, period = each_problem(one, spectrum, core=2)
     masked = share * spectrum
-    background = istft(masked, hop_length=hop_length, length=x.shape[-1])
+    background = istft(masked, n_fft=n_fft, hop_length=hop_length, length=x.shape[-1])
     return Repet(x - background, background, period)
 
 

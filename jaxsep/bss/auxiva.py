@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, at_least, at_least_ndim, standard_promotion
+from jaxsep._checks import as_complex, at_least, at_least_ndim, index_within, standard_promotion
 from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
 from jaxsep.bss.projection import hermitian, orthogonalize, power_of, products, project_back, unmixed, update
@@ -57,6 +57,7 @@ def auxiva_spectra(spectra, *, n_iter: int = 30, reference: int = 0) -> jax.Arra
     """
     spectra = as_complex("spectra", spectra)
     at_least_ndim("spectra", spectra, 3, "(..., channels, bins, frames)")
+    reference = index_within("reference", reference, spectra.shape[-3], "channels")
     return _auxiva(spectra, at_least("n_iter", n_iter, 1), reference)
 
 

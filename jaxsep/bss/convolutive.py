@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
+from jaxsep._checks import as_float, at_least, at_least_ndim, index_within, samples_last
 from jaxsep._rows import each_problem
 from jaxsep.spectral import istft, stft
 
@@ -33,8 +33,7 @@ def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Call
     channels, samples = x.shape[-2:]
     if channels < 2:
         raise ValueError(f"x.shape={x.shape}: expected at least two channels")
-    if not 0 <= reference < channels:
-        raise ValueError(f"reference={reference}: expected 0 to {channels - 1}")
+    index_within("reference", reference, channels, "channels")
     spectra = stft(x, n_fft=at_least("n_fft", n_fft, 16), hop_length=hop_length)
     return istft(unmix(spectra), n_fft=n_fft, hop_length=hop_length, length=samples)
 

@@ -7,7 +7,7 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, at_least, at_least_ndim, standard_promotion
+from jaxsep._checks import as_complex, at_least, at_least_ndim, index_within, standard_promotion
 from jaxsep._rows import varying_as
 from jaxsep._sharding import keeps_sharding
 from jaxsep.bss.convolutive import each_mixture, separate_spectra
@@ -21,6 +21,9 @@ from jaxsep.bss.projection import (
     unmixed,
     update,
 )
+
+#: The least of a source's model, as a share of its mean, by which frames are weighted.
+_LEAST = 1e-7
 
 
 @keeps_sharding
@@ -75,6 +78,7 @@ def ilrma_spectra(spectra, *, n_iter=50, n_components=2, reference=0, key=None) 
     spectra = as_complex("spectra", spectra)
     at_least_ndim("spectra", spectra, 3, "(..., channels, bins, frames)")
     channels, bins, frames = spectra.shape[-3:]
+    reference = index_within("reference", reference, channels, "channels")
     k = at_least("n_components", n_components, 1)
     bases, gains = jax.random.split(jax.random.key(0) if key is None else key)
     start = (
@@ -97,6 +101,8 @@ def _ilrma(spectra, start, n_iter, reference):
             source = power_of(unmixed(w, z))
             source = jnp.maximum(source, 1e-12 * jnp.mean(source, axis=(1, 2), keepdims=True) + 1e-30)
             bases, gains, model = _factorize(source, bases, gains)
+            # Far below its mean a model is of single frames, whose covariances have no inverse in float32.
+            model = jnp.maximum(model, _LEAST * jnp.mean(model, axis=(1, 2), keepdims=True))
             w = update(w, hermitian(_weighted(power, model), channels))
             level = jnp.mean(power_through(w, covariance), axis=1)
             level = jnp.where(level > 0, level, 1.0)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import jax
 
+from jaxsep._checks import index_within
+
 
 class ICAResult(NamedTuple):
     """Sources of instantaneous mixtures; ``sources = unmixing @ (x - mean)``."""
@@ -39,6 +41,9 @@ def projection_back(result: ICAResult, channel: int = 0) -> jax.Array:
       ``(..., n, samples)`` float32, unit of the mixture; with as many sources as channels they
       sum to that channel less its mean.
 
+    Raises:
+      ValueError: a channel that is not there.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxsep import fastica
@@ -47,4 +52,5 @@ def projection_back(result: ICAResult, channel: int = 0) -> jax.Array:
       >>> bool(jnp.allclose(projection_back(r, 1).sum(0), x[1] - r.mean[1], atol=1e-4))
       True
     """
+    channel = index_within("channel", channel, result.mixing.shape[-2], "channels")
     return result.sources * result.mixing[..., channel, :, None]

@@ -141,6 +141,7 @@ class STFT(Spectral):
         if self.above == "average":
             mean = jnp.mean(masks, axis=-2, keepdims=True)
             return jnp.repeat(mean, count, axis=-2)
-        chosen = jnp.arange(masks.shape[1]) == residual if self.above == "residual" else False
+        sources = jnp.arange(masks.shape[1])
+        chosen = sources == residual % len(sources) if self.above == "residual" else False
         shape = (*masks.shape[:-2], count, masks.shape[-1])
         return jnp.broadcast_to(jnp.asarray(chosen, masks.dtype).reshape(-1, 1, 1, 1), shape)

@@ -8,21 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from jaxsep.evaluation import read_track
-from jaxsep.evaluation.folders import find_tracks
+from jaxsep.evaluation.folders import find_references, find_tracks
 from jaxsep.figures import Sound, plot_learning_curve
-from jaxsep.files import write_atomically
+from jaxsep.files import read_json_lines, write_atomically
 from jaxsep.report import PageTrack, listening_page
 from jaxsep.separator import find_model
 
 
 def write_page(options, estimates, name: str, result) -> None:
     """Write ``--html FILE``: players, spectrograms and scores of the first tracks, and the summary."""
-    wanted = find_tracks(options.references)
+    wanted = find_references(options.references)
     found = {} if callable(estimates) else find_tracks(estimates)
     tracks = []
     for track in list(result.tracks)[: options.html_tracks]:
-        rate, references = read_track(wanted[track])
-        given = estimates(references, rate) if callable(estimates) else read_track(found[track])[1]
+        rate, references = read_track(wanted[track], sanitize=options.sanitize)
+        if callable(estimates):
+            given = estimates(references, rate)
+        else:
+            given = read_track(found[track], sanitize=options.sanitize)[1]
         tracks.append(_page_track(track, rate, references, given, result, options.html_seconds))
     curve, config = _training(options.model) if options.model else (None, "")
     page = listening_page(
@@ -72,5 +75,5 @@ def _training(model):
     log = folder.parent / "log.jsonl"
     curve = None
     if log.is_file():
-        curve = plot_learning_curve([json.loads(line) for line in log.read_text().splitlines()])
+        curve = plot_learning_curve(read_json_lines(log))
     return curve, json.dumps(config, indent=2)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsep.audio import AudioReader, AudioWriter, Resampler, check_format, show, write_together
+from jaxsep.audio import (
+    OUTPUT_FORMATS,
+    AudioReader,
+    AudioWriter,
+    Resampler,
+    check_format,
+    show,
+    write_together,
+)
 from jaxsep.compilation import keep_compiled
 from jaxsep.errors import UserError
 from jaxsep.outputs import claimed_folder, note_source, output_folder
+
+_NOTHING = "every microphone is silent or constant"
 
 
 def ica(options) -> int:
@@ -19,9 +29,10 @@ def ica(options) -> int:
     check_format(options.format, rate, 1)
     sources, status = _separate(x, options)
     root = output_folder(options.out, "ica")
-    with claimed_folder(root, options.files[0]) as folder:
+    files = list(options.files)
+    with claimed_folder(root, files) as folder:
         gain = _write(sources, rate, folder, options.format)
-        note_source(folder, options.files[0], method=options.method, gain=gain)
+        note_source(folder, files, method=options.method, gain=gain)
     if options.figure:
         _figure(x, sources, rate, folder)
     if not options.quiet:
@@ -37,10 +48,14 @@ def _write(sources, rate, folder, format):
     try:
         for writer, source in zip(writers, sources, strict=True):
             writer.write(source[None])
-        return write_together(writers)
+        gain = write_together(writers)
     finally:
         for writer in writers:
             writer.discard()
+    for old in folder.glob("source[0-9]*.*"):  # of a run before with more sources, or another format
+        if old not in names and old.suffix[1:] in OUTPUT_FORMATS:
+            old.unlink()
+    return gain
 
 
 def read_microphones(files, *, trim: bool = False, resample: int | None = None, sanitize: bool = False):
@@ -48,7 +63,8 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None, 
 
     Args:
       files: paths.
-      trim: cut all to the shortest, instead of refusing different lengths.
+      trim: cut all to the shortest, instead of refusing different lengths, of which two samples are those of
+        resampling.
       resample: Hz to resample all to, instead of refusing different rates.
       sanitize: replace NaN and infinite samples by zero.
 
@@ -66,7 +82,8 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None, 
     if len(set(rates)) > 1:
         raise UserError(f"{_list(files)}: have {_all(rates)} Hz; give --resample {max(rates)}")
     lengths = {a.shape[1] for a in audio}
-    if len(lengths) > 1 and not trim:
+    rounded = resample is not None and max(lengths) - min(lengths) <= 2
+    if len(lengths) > 1 and not (trim or rounded):
         raise UserError(f"{_list(files)}: have {_all(lengths)} samples; --trim cuts all to the shortest")
     x = np.concatenate([a[:, : min(lengths)] for a in audio])
     if len(x) < 2:
@@ -86,10 +103,17 @@ def _separate(x, options):
     if not 0 <= reference < len(x):
         raise UserError(f"--reference {options.reference}: expected 1 to {len(x)}")
     if options.method in ("auxiva", "ilrma"):
+        if not np.any(np.ptp(x, axis=1)):
+            raise UserError(f"{_list(options.files)}: {_NOTHING}")
         if count not in (None, len(x)):
             raise UserError(f"--sources {count}: --method {options.method} finds one source a microphone")
         extra = {"key": jax.random.key(options.seed)} if options.method == "ilrma" else {}
         y = getattr(bss, options.method)(x, reference=reference, n_iter=options.iterations, **extra)
+        if not np.isfinite(y).all():
+            raise UserError(
+                f"{_list(options.files)}: --method {options.method} found no finite sources; give fewer "
+                "--iterations, a longer recording, or --method auxiva"
+            )
         return np.asarray(y), ""
     if x.shape[1] <= len(x):
         raise UserError(f"{_list(options.files)}: {x.shape[1]} samples are too few for {len(x)} microphones")
@@ -98,7 +122,7 @@ def _separate(x, options):
     result = run(x, n_components=count, **extra)
     rank = int(result.rank)
     if rank == 0:
-        raise UserError(f"{_list(options.files)}: every microphone is silent or constant")
+        raise UserError(f"{_list(options.files)}: {_NOTHING}")
     sources = np.asarray(bss.projection_back(result, reference))[:rank]
     note = "" if bool(result.converged) else ", not converged: the sources may be normal or too few samples"
     missing = len(result.sources) - rank

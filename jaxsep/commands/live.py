@@ -19,6 +19,9 @@ from jaxsep.separator import Separator
 #: Seconds between the windows of models that hear whole ones.
 _EVERY = 0.25
 
+#: How audio files begin that are no raw samples.
+_HEADERS = (b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS", b".snd", b"caff")
+
 #: Kind of sample -> its type in the stream (little endian), and full scale.
 ENCODINGS = {"s16": ("<i2", 2**15), "s32": ("<i4", 2**31), "f32": ("<f4", 1.0)}
 
@@ -30,10 +33,12 @@ def live(options) -> int:
     separator.live_frames = 1
     step = separator.live = _step(separator, options)
     chosen = _chosen(options, separator.sources)
-    if sys.stdout.isatty():
+    if sys.stdout is None or sys.stdout.isatty():
         raise UserError("standard output: expected a pipe or a file for raw samples, not a terminal")
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise UserError("standard input: expected raw samples from a pipe or a file, not a terminal")
+    if separator.system.config.channels == 2 and options.channels > 2:
+        raise UserError(f"--channels {options.channels}: {options.model} hears two together; give 1 or 2")
     rate = options.rate or separator.sample_rate
     spent = _warm(step, max(options.channels, separator.system.config.channels))
     if not options.quiet:
@@ -98,15 +103,30 @@ def read_pcm(file: int, encoding: str, channels: int, count: int) -> Iterator[np
     """
     kind, full = ENCODINGS[encoding]
     frame = channels * np.dtype(kind).itemsize
-    waiting = b""
+    waiting, begun = b"", False
     while data := os.read(file, count * frame - len(waiting)):
         waiting += data
+        if not begun and len(waiting) >= 4:
+            _check_raw(waiting[:4])
+            begun = True
         if len(waiting) == count * frame:
             yield _floats(waiting, kind, full, channels)
             waiting = b""
     whole = len(waiting) // frame * frame
+    if whole < len(waiting):
+        message = f"standard input: ended {len(waiting) - whole} bytes into a frame of {frame}: left out"
+        warnings.warn(message, AudioWarning, stacklevel=2)
     if whole:
         yield _floats(waiting[:whole], kind, full, channels)
+
+
+def _check_raw(beginning):
+    """Refuse a file with a header, which would be heard as a click and at the wrong rate."""
+    if beginning in _HEADERS or beginning[:3] == b"ID3":
+        raise UserError(
+            "standard input: expected raw samples, not an audio file; make them by "
+            "`ffmpeg -i FILE -f s16le -ac 1 -ar 22050 -`, or give the file to `jaxsep separate -`"
+        )
 
 
 def write_pcm(file: int, audio: np.ndarray, encoding: str) -> None:
@@ -115,8 +135,13 @@ def write_pcm(file: int, audio: np.ndarray, encoding: str) -> None:
     if encoding != "f32":
         audio = np.clip(np.round(audio.astype(np.float64) * full), -full, full - 1)
     data = memoryview(audio.T.astype(kind).tobytes())
-    while data:
-        data = data[os.write(file, data) :]
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"standard output: cannot be written ({error.strerror})") from error
 
 
 def _floats(data, kind, full, channels):

@@ -126,7 +126,7 @@ class _Batch:
             )
         speed = seconds / (time.perf_counter() - start)
         scaled = f"; all stems scaled by {gain:.4f} to fit the format" if gain != 1 else ""
-        self._report(track, place, f"{speed:.0f}x real time{scaled}", seconds=seconds, gain=gain)
+        self._report(track, place, f"{speed:.2g}x real time{scaled}", seconds=seconds, gain=gain)
         if not (options.plot or options.page):
             return True
         from jaxsep.commands.pictures import show_stems

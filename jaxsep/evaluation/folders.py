@@ -62,7 +62,8 @@ def evaluate_folders(
     """Score every track of ``references``.
 
     Args:
-      references: a folder of ``TRACK/STEM.*`` files, whose sum is the track's mixture.
+      references: a folder of ``TRACK/STEM.*`` files, whose sum is the track's mixture; a file named
+        ``mixture`` beside others is none of them.
       estimates: such a folder, or a function from references to estimates.
       name, version: of that function; what another version made is not taken from ``known``.
       jobs: tracks scored at once.
@@ -80,13 +81,10 @@ def evaluate_folders(
     """
     figures = FIGURES if window is None else FRAME_FIGURES
     result = Evaluation(figures + VOICED_FIGURES if voiced else figures)
-    wanted = find_tracks(references, result.problems.append)
+    wanted = find_references(references, result.problems.append)
     found = {} if callable(estimates) else find_tracks(estimates, result.problems.append)
-    if not callable(estimates):
-        result.problems += [
-            UserError(f"{show(estimates)}: lacks the track {show(t)}") for t in wanted if t not in found
-        ]
-        wanted = {t: stems for t, stems in wanted.items() if t in found}
+    missing = [] if callable(estimates) else [t for t in wanted if t not in found]
+    wanted = {t: stems for t, stems in wanted.items() if t not in missing}
 
     def score(track):
         files = [*wanted[track].values(), *found.get(track, {}).values()]
@@ -109,14 +107,25 @@ def evaluate_folders(
                 if not lines:  # what went wrong is said again
                     result.inputs[running[future]] = digest
             progress(result)
+    result.problems += [UserError(f"{show(estimates)}: lacks the track {show(t)}") for t in missing]
     result.tracks = {track: result.tracks[track] for track in wanted if track in result.tracks}
     if not result.tracks:
         what = name or show(estimates)
         raise UserError(
             f"{show(references)} and {what}: no track and stem of the same name can be scored "
-            f"({result.problems[0] if result.problems else 'no audio'}); expected TRACK/STEM.wav"
+            f"({'; '.join(map(str, result.problems[:5])) or 'no audio'}); expected TRACK/STEM.wav"
         )
     return result
+
+
+def find_references(folder, refused=None) -> dict[str, dict[str, Path]]:
+    """:func:`find_tracks`, without the file of a track that is named ``mixture`` and stands beside its
+    sources, as in MUSDB18: it is their sum, not one of them."""
+    tracks = find_tracks(folder, refused)
+    return {
+        track: {stem: path for stem, path in stems.items() if stem != "mixture" or len(stems) == 1}
+        for track, stems in tracks.items()
+    }
 
 
 def find_tracks(folder, refused=None) -> dict[str, dict[str, Path]]:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxsep.parts import ranged, register
 
-#: SDR of a silent estimate.
-_SILENT_DB = -60.0
+#: SDR of a silent estimate, and of a perfect one.
+_SILENT_DB, _PERFECT_DB = -60.0, 150.0
 
 
 @register("loss", "bss_eval")
@@ -43,7 +43,6 @@ class BSSEvalSDR:
         by_channel = (jnp.swapaxes(x, 1, 2) for x in (reference, estimate))
         scores = bss_eval_sources(*by_channel, filter_length=self.filter_length, permute=False)
         active = jnp.any(jnp.swapaxes(reference, 1, 2) != 0, axis=-1)
-        sdr = jnp.where(jnp.isfinite(scores.sdr), scores.sdr, _SILENT_DB)
-        return -jnp.sum(jnp.where(active, sdr, 0.0), axis=(1, 2)) / jnp.maximum(
-            jnp.sum(active, axis=(1, 2)), 1
-        )
+        sdr = jnp.where(jnp.isneginf(scores.sdr), _SILENT_DB, scores.sdr)
+        sdr = jnp.where(active, jnp.where(jnp.isposinf(sdr), _PERFECT_DB, sdr), 0.0)
+        return -jnp.sum(sdr, axis=(1, 2)) / jnp.maximum(jnp.sum(active, axis=(1, 2)), 1)

@@ -49,7 +49,10 @@ def mel_filters(
     """
     fmax = sample_rate / 2 if fmax is None else fmax
     if not 0 <= fmin < fmax <= sample_rate / 2:
-        raise ValueError(f"fmin={fmin}, fmax={fmax}: expected 0 <= fmin < fmax <= {sample_rate / 2}")
+        raise ValueError(
+            f"fmin={fmin}, fmax={fmax}: expected 0 <= fmin < fmax <= {sample_rate / 2}, half of "
+            f"sample_rate={sample_rate}"
+        )
     if norm not in ("slaney", None):
         raise ValueError(f"norm={norm!r}: expected 'slaney' or None")
     n_mels = at_least("n_mels", n_mels, 1)

@@ -90,11 +90,11 @@ def render(
         table = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
         table.writeheader()
         for i in range(count):
-            name = f"{i:06d}"
-            for row in examples.describe(i):
+            name, drawn = f"{i:06d}", i % (config.data.distinct or count)
+            for row in examples.describe(drawn):
                 table.writerow({**row, "example": name, "source": sources[row["source"]]})
             if kind and not (out / "sources" / name).is_dir():
-                audio = np.asarray(change(np.uint32(i), examples[i]["sources"]))
+                audio = np.asarray(change(np.uint32(i), examples[drawn]["sources"]))
                 _write(out, name, dict(zip(sources, audio, strict=True)), rate, *kind)
 
 
@@ -102,8 +102,7 @@ def _augmented(config, i, sources):
     """Augment example ``i`` as the training step that meets it does."""
     step, place = i // config.batch_size, i % config.batch_size
     key = example_keys(config.seed, step, place[None])[0, 0]
-    change = partial(augment, config.augment, key, length=config.excerpt_samples)
-    return jax.vmap(change, in_axes=1, out_axes=1)(sources)
+    return augment(config.augment, key, sources, config.excerpt_samples)
 
 
 def _write(out, name, stems, rate, format, subtype):

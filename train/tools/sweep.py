@@ -33,6 +33,7 @@ from jaxsep.optimizers import OptimizerOptions
 from jaxsep.parts import from_dict, to_dict
 from jaxsep.training import init_state, make_batch, train_step
 from train.config import TrainConfig, load_config, parse_with_overrides
+from train.log import read_log
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def why_impossible(config: TrainConfig) -> str:
         state = init_state(options["system"], optimizer, ema=config.ema_decay > 0)
         return train_step(state, make_batch(sources), optimizer=optimizer, **options)
 
-    shape = (1, len(config.system.sources), config.system.channels, config.read_samples)
+    shape = (config.accumulate, len(config.system.sources), config.system.channels, config.read_samples)
     try:
         jax.eval_shape(step, jax.ShapeDtypeStruct(shape, np.float32))
     except Exception as error:  # what a network raises at shapes that cannot be is its library's affair
@@ -216,12 +217,12 @@ def _alike(runs) -> list[list[Run]]:
 
 def _result(config) -> dict | None:
     """The best validation of a run that has ended; None before."""
-    path = Path(config.out) / "log.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [row for row in map(json.loads, lines) if "valid/score" in row]
-    if not rows or rows[-1]["step"] < config.steps:
+    rows = [row for row in read_log(Path(config.out)) if "valid/score" in row]
+    if not rows:
         return None
-    return max(rows, key=lambda row: row["valid/score"])
+    best = max(rows, key=lambda row: row["valid/score"])
+    settled = config.patience and len(rows) - 1 - rows.index(best) >= config.patience
+    return best if settled or rows[-1]["step"] >= config.steps else None
 
 
 def _write_table(runs, fields, path):
