@@ -10,12 +10,27 @@ import importlib
 TYPE_CHECKING = False  # as type checkers read it; importing `typing` takes longer than all else here
 
 if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
+    from jaxsep import audio as audio
     from jaxsep import augment as augment
     from jaxsep import baselines as baselines
     from jaxsep import bss as bss
+    from jaxsep import checkpoints as checkpoints
     from jaxsep import codecs as codecs
+    from jaxsep import compilation as compilation
+    from jaxsep import distillation as distillation
+    from jaxsep import errors as errors
+    from jaxsep import evaluation as evaluation
+    from jaxsep import examples as examples
+    from jaxsep import export as export
     from jaxsep import figures as figures
+    from jaxsep import files as files
+    from jaxsep import fine_tuning as fine_tuning
+    from jaxsep import fsdp as fsdp
+    from jaxsep import hub as hub
+    from jaxsep import importers as importers
     from jaxsep import inference as inference
+    from jaxsep import live as live
+    from jaxsep import live_windows as live_windows
     from jaxsep import losses as losses
     from jaxsep import masks as masks
     from jaxsep import metrics as metrics
@@ -23,7 +38,11 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from jaxsep import optimizers as optimizers
     from jaxsep import parts as parts
     from jaxsep import precision as precision
+    from jaxsep import report as report
+    from jaxsep import resampling as resampling
+    from jaxsep import separator as separator
     from jaxsep import spectral as spectral
+    from jaxsep import system as system
     from jaxsep import training as training
     from jaxsep import wiener as wiener
     from jaxsep.bss import fastica as fastica
@@ -70,13 +89,20 @@ _MODULES = [
     "checkpoints",
     "codecs",
     "compilation",
+    "distillation",
     "errors",
     "evaluation",
+    "examples",
     "export",
     "figures",
     "files",
+    "fine_tuning",
+    "fsdp",
     "hub",
+    "importers",
     "inference",
+    "live",
+    "live_windows",
     "losses",
     "masks",
     "metrics",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jaxsep.errors import UserError
+from jaxsep.errors import AudioWarning, UserError
 from jaxsep.files import write_atomically
 from jaxsep.parts import from_dict, to_dict, unregistered
 
@@ -135,6 +136,8 @@ def read_info(folder) -> dict:
         info = json.loads(text)
         if not isinstance(info, dict):
             raise ValueError("not a mapping")
+        if not isinstance(info.get("system"), dict):
+            raise ValueError("no mapping 'system' in it")
         return info
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a model's config ({error})") from error
@@ -307,12 +310,17 @@ def models_folder() -> Path:
 
 
 def describe_models() -> list[dict]:
-    """Return the config entries of each model, with its weights' size in bytes and its folder."""
+    """Return the config entries of each model, with its weights' size in bytes and its folder; warn of one
+    whose config cannot be read."""
     rows = []
     for name, folder in {**imported_models(), **shipped_models()}.items():
         size = (folder / _WEIGHTS).stat().st_size
-        entry = {**read_info(folder), "bytes": size, "folder": str(folder)}
-        rows.append({**entry, "name": name})
+        try:
+            info = read_info(folder)
+        except UserError as error:
+            warnings.warn(str(error), AudioWarning, stacklevel=2)
+            continue
+        rows.append({**info, "bytes": size, "folder": str(folder), "name": name})
     return rows
 
 

@@ -81,7 +81,7 @@ class Separator:
         self.windows = windows or _together(system)
         options = compiler_options(system.config.network)
         self._step = jax.jit(partial(_step, system, wiener), compiler_options=options)
-        whole = wiener or shifts > 1 or why_not_live(system.config)
+        whole = _by_windows(system.config, wiener, shifts)
         self.live: LiveStep | None = None if whole else Live(system, self.variables)
         """The step of a system that goes on frame by frame instead of by windows; None for others, which a
         :class:`jaxsep.live_windows.LiveWindows` put here has separate with less delay. Copies and exports
@@ -125,7 +125,8 @@ class Separator:
         folder = find_model(model)
         system, variables, info = load_model(folder)
         if segment is not None or overlap is not None:
-            system = _rewindowed(system, segment, overlap)
+            live = not _by_windows(system.config, options.get("wiener", 0), options.get("shifts", 1))
+            system = _rewindowed(system, segment, overlap, live)
         return cls(system, variables, name=str(info.get("name", folder.name)), **options)
 
     def save_pretrained(self, folder: str | Path, **info) -> Path:
@@ -356,10 +357,15 @@ def _rebuilt(config, *arguments):
     return Separator(System(config), *arguments)
 
 
-def _rewindowed(system, segment, overlap):
+def _by_windows(config, wiener, shifts) -> bool:
+    """Whether a system is heard by windows, not frame by frame."""
+    return bool(wiener or shifts > 1 or why_not_live(config))
+
+
+def _rewindowed(system, segment, overlap, live):
     """The same system with other windows."""
     config = system.config
-    if not why_not_live(config):
+    if live:
         option = "segment" if segment is not None else "overlap"
         raise UserError(f"{option}: this model goes on frame by frame, and has no windows", option)
     seconds = config.segment_seconds if segment is None else segment

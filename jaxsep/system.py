@@ -137,7 +137,8 @@ class System:
 
     @property
     def causal(self) -> bool:
-        """Whether an output frame depends on no later input frame (the codec's own window aside)."""
+        """Whether an output frame depends on no later input frame, the codec's window, level and statistics
+        aside; of streams see :func:`jaxsep.live.why_not_live`."""
         return self.config.network.causal and not self.config.speeds
 
     @property
@@ -238,6 +239,7 @@ class System:
         Raises:
           ValueError: channels that do not fit; a filter of a single source.
         """
+        mixture = as_float("mixture", mixture)
         channels = mixture.shape[-2]
         together = self.config.channels
         if together > 1 and channels != together:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxsep._checks import standard_promotion
+from jaxsep._checks import as_float, standard_promotion
 from jaxsep._sharding import step_on_each_device
 from jaxsep.augment import AugmentConfig, augment
 from jaxsep.fine_tuning import FineTuning, map_named
@@ -106,9 +106,12 @@ def make_batch(sources, weight=None, example_id=None) -> dict[str, jax.Array]:
       weight: ``(batch,)`` weights in loss and statistics, 0 for padding; 1 when None.
       example_id: ``(batch,)`` uint32, different within the batch; randomness of an example
         follows from it. Its place in the batch when None.
+
+    Raises:
+      ValueError: integers.
     """
+    sources = as_float("sources", sources)
     size = sources.shape[0]
-    sources = jnp.asarray(sources, jnp.float32)
     return {
         "sources": sources[:, :, None] if sources.ndim == 3 else sources,
         "weight": jnp.ones(size, jnp.float32) if weight is None else jnp.asarray(weight, jnp.float32),

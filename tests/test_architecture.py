@@ -156,3 +156,16 @@ def test_every_public_name_is_there():
         assert getattr(jaxsep, name) is not None
     with pytest.raises(AttributeError, match="nonesuch"):
         _ = jaxsep.nonesuch
+
+
+def test_the_package_offers_its_public_modules_to_editors_and_to_readers():
+    import jaxsep
+
+    here = Path(jaxsep.__file__).parent
+    files = (p for p in here.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
+    public = {p.stem for p in files if not p.stem.startswith("_")}
+    assert set(jaxsep._MODULES) == public - {"cli", "commands", "nn", "outputs", "pretrained"}
+    (block,) = (n for n in ast.parse((here / "__init__.py").read_text()).body if isinstance(n, ast.If))
+    typed = {(n.module, a.asname) for n in block.body for a in n.names}
+    lazy = {("jaxsep", name) for name in jaxsep._MODULES} | {(m, name) for name, m in jaxsep._PUBLIC.items()}
+    assert typed == lazy

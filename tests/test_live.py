@@ -258,6 +258,13 @@ def test_a_file_with_a_header_is_not_taken_for_samples(beginning):
     os.close(read)
 
 
+def test_a_live_model_that_is_filtered_is_heard_by_windows_of_any_length(model):
+    separator = Separator.from_pretrained(model, segment=0.25, wiener=1)
+    assert separator.live is None and separator.system.config.segment_seconds == 0.25
+    with pytest.raises(UserError, match="goes on frame by frame"):
+        Separator.from_pretrained(model, segment=0.25)
+
+
 def test_what_cannot_be_written_is_said():
     with pytest.raises(UserError, match="standard output: cannot be written"):
         write_pcm(os.open("/dev/full", os.O_WRONLY), np.zeros((1, 9), np.float32), "s16")

@@ -18,6 +18,7 @@ from jaxsep.networks import (
     LSTMMask,
     MaskEstimation,
     OpenUnmix,
+    PerSource,
     RNNMask,
     SpleeterUNet,
     UNet,
@@ -324,3 +325,14 @@ def test_an_unknown_network_is_refused_and_a_nameless_one_is_the_default():
 def test_impossible_options_are_refused(make, part):
     with pytest.raises(ValueError, match=part):
         make()
+
+
+def test_what_a_held_network_keeps_frozen_stays_so():
+    @dataclasses.dataclass(frozen=True)
+    class Part(LSTMMask):
+        def frozen(self, name):
+            return name == "heads/bias"
+
+    for network in (PerSource(Part(layers=1, width=4)), PerSource(Part(layers=1, width=4), trained=(1,))):
+        assert network.frozen("source_1/heads/bias") and not network.frozen("source_1/heads/kernel")
+        assert network.frozen("source_0/heads/kernel") == bool(network.trained)

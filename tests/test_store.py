@@ -199,3 +199,16 @@ def test_a_shipped_model_has_a_card_scores_and_a_small_size(name):
         assert word in card
     assert sum(p.stat().st_size for p in folder.iterdir()) < 10e6
     assert all(k.startswith(("params/", "batch_stats/")) for k in flatten(variables))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_damaged_model_hides_no_other(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXSEP_MODELS", str(tmp_path))
+    (folder / "config.json").write_text("{}")
+    assert main(["models"]) == 0
+    said = capsys.readouterr()
+    assert "vocals:" in said.out and "tiny:" not in said.out
+    assert "no mapping 'system' in it" in said.err
+    assert main(["info", str(folder), "sounds"]) == 2
+    said = capsys.readouterr()
+    assert "sounds" in said.out and "no mapping 'system' in it" in said.err

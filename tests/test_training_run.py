@@ -22,7 +22,7 @@ import train.run
 import train.validate
 from jaxsep.augment import AugmentConfig
 from jaxsep.checkpoints import Checkpoints, run_lock
-from jaxsep.codecs import STFT, Codec, Log
+from jaxsep.codecs import STFT, Codec, Log, Mask
 from jaxsep.distillation import Distillation
 from jaxsep.errors import UserError
 from jaxsep.fine_tuning import FineTuning
@@ -112,6 +112,21 @@ def test_validation_leaves_out_what_is_silent_but_for_rounding(config, rng):
     assert config.system.sources == ("high", "low")
     assert both.mean["high"] == first.mean["high"]
     assert both.mean["low"] != first.mean["low"]
+
+
+def test_the_residual_is_scored_as_a_separator_gives_it(config, rng):
+    """What the others leave, though masks of their own do not sum to 1."""
+    network = LSTMMask(layers=1, width=8, activation="sigmoid")
+    codec = dataclasses.replace(config.system.codec, head=Mask())
+    system = System(dataclasses.replace(config.system, network=network, codec=codec))
+    variables = system.init(jax.random.key(3))
+    track = rng.standard_normal((2, 1, 4000)).astype(np.float32)
+    recordings = SimpleNamespace(names=["x"], lengths=np.array([4000]), track=lambda i: track)
+    found = validate(system, variables, recordings, examples=1)
+    mixture = track.sum(axis=0)
+    stems = Separator(system, variables)(mixture, config.system.sample_rate)
+    for name in config.system.sources:
+        np.testing.assert_allclose(found.examples["x"][name], stems[name], atol=1e-4)
 
 
 def test_a_stem_that_is_silent_where_its_source_is_not_scores_worse_than_any_other(rng):

@@ -17,6 +17,7 @@ from jaxsep.inference import separate_each
 from jaxsep.live import Live, LiveStream, why_not_live
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
+from jaxsep.wiener import close
 from train.data.recipes import Recordings
 from train.hosts import gathered
 
@@ -90,6 +91,7 @@ def validate(
         if stop and shares == 1:
             return None
         mixture = sources.sum(axis=0)
+        stems = np.asarray(close(jnp.asarray(stems), mixture, system.residual))
         rows.append(_improvement(*pad(sources, stems, mixture)))
         if len(kept) < examples:  # of the first host's, which alone logs them
             named = dict(zip(system.config.sources, stems, strict=True))

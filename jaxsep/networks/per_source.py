@@ -63,7 +63,10 @@ class PerSource(HoldsNetwork):
 
     def frozen(self, name: str) -> bool:
         """Whether a parameter, by its name as ``source_0/heads/bias``, is not trained."""
-        return bool(self.trained) and int(name.split("/")[0].removeprefix("source_")) not in self.trained
+        source, _, own = name.partition("/")
+        if self.trained and int(source.removeprefix("source_")) not in self.trained:
+            return True
+        return getattr(self.network, "frozen", lambda name: False)(own)
 
     def build(self, *, sources: int, channels: int, bins: int) -> BuiltPerSource:
         """Return the networks."""
