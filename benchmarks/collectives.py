@@ -7,8 +7,10 @@ of the whole step on one. Written to benchmarks/results/collectives.md.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +18,11 @@ from pathlib import Path
 _KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Compile every step three ways, and write the table."""
+    argparse.ArgumentParser(prog="python -m benchmarks.collectives", description=__doc__).parse_args(
+        arguments
+    )
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
     import jax
     import numpy as np
@@ -65,4 +70,4 @@ def _collectives(text):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -6,6 +6,7 @@ given and gives back, and by how much the process grew beyond them at its peak, 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -65,8 +66,11 @@ CASES: dict[str, tuple[str, Callable]] = {
 }
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run the cases, each in its own process."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("names", metavar="CASE", nargs="*", help=f"of {', '.join(CASES)}; all when none")
+    names = parser.parse_args(arguments).names
     if unknown := [name for name in names if name not in CASES]:
         print(f"benchmarks.memory: {unknown[0]}: expected some of {', '.join(CASES)}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ that came out the same. Writes benchmarks/results/whitening.md.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import sys
 import warnings
@@ -22,8 +23,9 @@ from jaxsep import fastica
 RESULTS = Path(__file__).parent / "results" / "whitening.md"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run every condition and write the table."""
+    argparse.ArgumentParser(prog="python -m benchmarks.whitening", description=__doc__).parse_args(arguments)
     lines = [
         "# Whiteness of the sources against the condition of the mixtures",
         "",
@@ -79,4 +81,4 @@ def _error(sources):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ benchmarks/results/experiments.json.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -17,8 +18,10 @@ _ROOT = Path(__file__).parents[2]
 _MARKED = re.compile(r"(<!-- rows: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Write the pages whose tables are out of date; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.pages", description=__doc__)
+    parser.parse_args(arguments)
     rows = json.loads((_ROOT / "benchmarks" / "results" / "experiments.json").read_text())
     for path in sorted((_ROOT / "docs" / "systems").glob("*.md")):
         text = filled(path.read_text(), rows)
@@ -61,4 +64,4 @@ def _each(scores, figure):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
