@@ -65,7 +65,7 @@ def slowed_mask(masks: jax.Array, *, speed: float, frames: int) -> jax.Array:
     """Masks of a sound that was played faster, for the sound as it was.
 
     What is at (bin, frame) of a sound is at ``(speed * bin, frame / speed)`` of the faster one.
-    Between bins and frames masks change evenly; above the highest bin they are as there.
+    Between bins and frames masks are interpolated linearly; above the highest bin they are as there.
 
     Args:
       masks: ``(..., bins, frames of the faster sound)`` floats; of the linear bins of an STFT.

@@ -153,7 +153,8 @@ class Separator:
         """Separate a waveform.
 
         Args:
-          waveform: ``(samples,)`` or ``(channels, samples)`` floats; each channel on its own.
+          waveform: ``(samples,)`` or ``(channels, samples)`` floats; each channel on its own, or
+            two together by a stereo model.
           sample_rate: Hz of the waveform.
 
         Returns:

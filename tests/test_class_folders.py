@@ -390,6 +390,9 @@ def test_clips_are_placed_between_two_channels(config):
             wide = drawn.render([part._replace(room=7)])[part.source]
             bound = 1e-3 * np.abs(wide).max()
             assert not np.allclose(wide[0] * right.std(), wide[1] * left.std(), atol=bound)
+    made = with_recipe(config, pan=0.8, generated={"hum": 1.0}, generators={"hum": sirens.Siren()})
+    parts = [made.recipe.examples(made, bank, sources, 0, 2000, 9).draw(i)[0] for i in range(9)]
+    assert all(part.clip == -1 for part in parts) and len({part.pan for part in parts}) == 9
     with pytest.raises(UserError, match="two channels"):
         placed.recipe.examples(placed, examples(config).bank, sources, 0, 2000, 3)
 

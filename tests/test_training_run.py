@@ -26,8 +26,9 @@ from jaxsep.codecs import STFT, Codec, Log, Mask
 from jaxsep.distillation import Distillation
 from jaxsep.errors import UserError
 from jaxsep.fine_tuning import FineTuning
+from jaxsep.hub import save_model
 from jaxsep.losses import SNR
-from jaxsep.networks import FeedForward, LSTMMask
+from jaxsep.networks import CNNAutoencoder, FeedForward, LSTMMask
 from jaxsep.optimizers import SGD, AdamW, Cosine
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
@@ -466,6 +467,11 @@ def test_a_run_learns_from_another_model(config, tmp_path, capsys):
     apart = dataclasses.replace(other.system, network=wider)
     with pytest.raises(UserError, match="network='student': the model lacks params/"):
         train.run.run(dataclasses.replace(other, out=str(tmp_path / "apart"), system=apart))
+    fixed = System(dataclasses.replace(config.system, network=CNNAutoencoder(frames=300, time_kernel=3)))
+    save_model(tmp_path / "fixed", fixed, fixed.init(jax.random.key(0)))
+    teacher = Distillation(str(tmp_path / "fixed"))
+    with pytest.raises(UserError, match=r"fixed: takes windows of .* s alone, not data.seconds"):
+        train.run.run(dataclasses.replace(student, out=str(tmp_path / "windows"), distillation=teacher))
     swapped = dataclasses.replace(config.system, sources=("low", "high"))
     with pytest.raises(UserError, match=r"its sources are \('high', 'low'\); expected \('low', 'high'\)"):
         train.run.run(dataclasses.replace(student, out=str(tmp_path / "swapped"), system=swapped))

@@ -174,6 +174,13 @@ def _teacher(config):
             system = System(config.system)
             variables = as_student(system, variables)
         config.distillation.check(system.config, config.system)
+        codec, window = system.config.codec, system.config.network.window
+        if window and codec.frames(config.excerpt_samples) != window:
+            seconds = codec.samples(window) / system.config.sample_rate
+            raise ValueError(
+                f"distillation.model={config.distillation.model}: takes windows of {seconds:.6g} s alone, "
+                f"not data.seconds={config.data.seconds}"
+            )
     except ValueError as error:
         raise UserError(str(error)) from error
     return system, variables

@@ -19,7 +19,7 @@ _NORMAL_LOGCOSH = 0.37456721
 
 
 def excess_kurtosis(x) -> jax.Array:
-    """``E[u^4] - 3`` of the standardised signal: 0 for a normal one, 3 for a Laplacian.
+    """``E[u^4] - 3`` of the standardized signal: 0 for a normal one, 3 for a Laplacian.
 
     Args:
       x: ``(..., samples)`` floats.

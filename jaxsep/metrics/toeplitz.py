@@ -276,12 +276,12 @@ def _predict_definite(lags, eps):
     largest = largest_eigenvalue(lags)
     taps, rows, _ = lags.shape
     eye = jnp.eye(rows, dtype=lags.dtype)
-    stabilising = _LOADING * jnp.finfo(lags.dtype).eps * largest
+    stabilizing = _LOADING * jnp.finfo(lags.dtype).eps * largest
 
     def attempt(state):
         count, _, _ = state
         extra = jnp.where(count == 0, 0.0, 0.3 * 10.0 ** (count - 1) * eps) * largest
-        return count + 1, extra, _predict(lags.at[0].add((extra + stabilising) * eye))
+        return count + 1, extra, _predict(lags.at[0].add((extra + stabilizing) * eye))
 
     def proceed(state):
         count, _, recursion = state

@@ -168,16 +168,18 @@ class Mixtures:
         room = int(rng.integers(1, 2**31)) if recipe.reverb and rng.random() < recipe.reverb else 0
         main, extra = self._recordings[source]
         if rng.random() < recipe.generated.get(name, 0.0):
-            number = int(rng.integers(2**62))
-            return Part(source, -1, number, gain, cutoff, equalizer=equalizer, room=room)
+            number, pan = int(rng.integers(2**62)), self._pan(rng)
+            return Part(source, -1, number, gain, cutoff, equalizer=equalizer, room=room, pan=pan)
         from_extra = not main or (extra and rng.random() < recipe.share_of_extra(name))
         recordings = extra if from_extra else main
         clips = recordings[rng.integers(len(recordings))]
         clip = clips[rng.integers(len(clips))]
         starts = self._starts(clip, source, self.frames(speed))
         start = int(starts[rng.integers(len(starts))])
-        pan = float(rng.uniform(-recipe.pan, recipe.pan)) if recipe.pan else 0.0
-        return Part(source, clip, start, gain, cutoff, speed, equalizer, room, pan)
+        return Part(source, clip, start, gain, cutoff, speed, equalizer, room, self._pan(rng))
+
+    def _pan(self, rng) -> float:
+        return float(rng.uniform(-self.recipe.pan, self.recipe.pan)) if self.recipe.pan else 0.0
 
     def equalizer(self, number):
         """Gains in dB of octaves from 43 Hz (at 22050 Hz) to the Nyquist frequency."""
