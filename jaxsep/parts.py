@@ -379,6 +379,11 @@ def _default(field):
 
 
 def _convert_scalar(hint, value, where):
+    if hint not in (bool, int, float, str):
+        raise ValueError(
+            f"{where}: is annotated as {hint}; expected bool, int, float, str, Literal, tuple, dict, "
+            "a dataclass or a kind of part"
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text

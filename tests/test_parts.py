@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +34,13 @@ PLUGIN = str(ROOT / "examples" / "own_parts.py")
 @dataclasses.dataclass(frozen=True)
 class Holder:
     loss: Loss = dataclasses.field(default_factory=SNR)
+
+
+@pytest.mark.parametrize("hint", [list[int], Any])
+def test_a_field_that_no_config_can_hold_is_named(hint):
+    part = dataclasses.make_dataclass("Odd", [("values", hint, 0)], frozen=True)
+    with pytest.raises(ValueError, match=r"loss\.values: is annotated as .*; expected bool"):
+        from_dict(part, {"values": [1]}, "loss")
 
 
 @pytest.mark.parametrize("kind", parts.KINDS)
@@ -217,7 +226,8 @@ def run(*command):
 
 def test_one_file_of_parts_trains_separates_and_exports(pairs, tmp_path):
     out = tmp_path / "run"
-    train = ["train", "examples/own_parts.yaml", "--data.train", str(pairs), "--data.valid", str(pairs)]
+    valid = shutil.copytree(pairs, tmp_path / "valid")
+    train = ["train", "examples/own_parts.yaml", "--data.train", str(pairs), "--data.valid", str(valid)]
     train += ["--out", str(out), "--data.cache", str(tmp_path / "cache")]
     separate = ["jaxsep", "separate", str(pairs / "quiet.wav"), "-m", str(out), "-o", str(tmp_path / "stems")]
     refused = run(*train)
