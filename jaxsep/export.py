@@ -38,7 +38,7 @@ def export_model(separator: Separator, path, *, platforms: Sequence[str] = PLATF
 
     The program maps ``(channels, samples)`` float32 at the model's sample rate, as many channels as it hears
     together, to ``(stems, channels, samples)``: windows that overlap, cross-faded, mirrored beyond both
-    ends, as :class:`jaxsep.Separator` does. Needs the extra ``export`` (flatbuffers).
+    ends, as :class:`jaxsep.Separator` does, its ``shifts`` apart. Needs the extra ``export`` (flatbuffers).
 
     Args:
       separator: the model.

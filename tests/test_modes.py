@@ -53,6 +53,7 @@ CALLS = {
     "db_to_amplitude": spectral.db_to_amplitude,
     "resample": lambda x: jaxsep.resample(x, 44100, 16000),
     "ratio_mask": lambda x: masks.ratio_mask(sizes(x)),
+    "residual_mask": lambda x: masks.residual_mask(masks.ratio_mask(sizes(x))),
     "slowed_mask": lambda x: masks.slowed_mask(masks.ratio_mask(sizes(x)), speed=0.8, frames=10),
     "wiener_mask": lambda x: masks.wiener_mask(spectra(x)),
     "binary_mask": lambda x: masks.binary_mask(spectra(x)),
