@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 
+from jaxsep._checks import at_least
 from jaxsep.errors import UserError
 from jaxsep.files import write_atomically
 
@@ -35,7 +36,7 @@ class Checkpoints:
 
     Args:
       folder: the run folder; checkpoints go to ``checkpoints/`` in it.
-      keep: how many of the newest to keep.
+      keep: how many of the newest to keep; 2 at the least, as one is whole while another is written.
     """
 
     def __init__(self, folder, keep: int = 2):
@@ -44,7 +45,7 @@ class Checkpoints:
         self._ocp = ocp
         self._root = Path(folder).absolute() / "checkpoints"
         self._sums = self._root / "sha256"
-        self._keep, self._step = keep, -1
+        self._keep, self._step = at_least("keep", keep, 2), -1
         self._closing: threading.Thread | None = None
         self._failed: BaseException | None = None
         options = ocp.CheckpointManagerOptions(preservation_policy=_Policy(self._preserved))
@@ -109,7 +110,7 @@ class Checkpoints:
     def _preserved(self, steps):
         """Which steps stay when another is begun: that one, and the newest whole ones."""
         whole = sorted(s for s in steps if s != self._step and self._sum_file(s).exists())
-        kept = {self._step, *whole[max(0, len(whole) - self._keep + 1) :]}
+        kept = {self._step, *whole[-(self._keep - 1) :]}
         return [step in kept for step in steps]
 
     def steps(self) -> list[int]:

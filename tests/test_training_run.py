@@ -358,6 +358,8 @@ def test_notes_are_saved_as_they_were_and_a_whole_step_is_never_written_over(tmp
         notes["validated"] = -1
     checkpoints.wait()
     assert [checkpoints.config(step)["notes"]["validated"] for step in checkpoints.steps()] == [4, 5]
+    with pytest.raises(ValueError, match="keep=1: expected an integer of at least 2"):
+        Checkpoints(tmp_path, keep=1)
     with pytest.raises(UserError, match="there is a whole one"):
         checkpoints.save(5, {"x": jax.numpy.ones(3)}, {})
     assert checkpoints.steps() == [4, 5] and checkpoints.damage(5) == []
