@@ -67,7 +67,9 @@ def claimed_folder(root: Path, path, track: str = "") -> Iterator[Path]:
 
 def _owner(path):
     """What ``source.json`` says of whose a folder is."""
-    return [_owner(p) for p in path] if isinstance(path, list) else os.fsdecode(os.path.abspath(path))
+    paths = path if isinstance(path, list) else [path]
+    owners = [os.fsdecode(os.path.abspath(p)) for p in paths]
+    return owners if len(owners) > 1 else owners[0]
 
 
 def _claim(folder, owner, new):

@@ -199,7 +199,7 @@ class Separator:
         Yields:
           Aligned pieces of the mixture and its stems; together they have the stream's length.
         """
-        if not isinstance(sample_rate, (int, float, np.number)) or not 1 <= sample_rate <= 1e7:
+        if isinstance(sample_rate, (str, bool)) or not 1 <= float(sample_rate) <= 1e7:
             raise ValueError(f"sample_rate={sample_rate!r}: expected a number of Hz from 1 to 10 million")
         if self.system.config.channels == 2 and channels > 2:
             raise ValueError(

@@ -148,6 +148,15 @@ def test_stereo_pairs_of_one_folder_are_split_by_recording_or_by_the_manifest(tm
     rows = [f"{name}.wav,{'dev' if name == 'b/03' else 'train'}" for name in names]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,split", *rows]))
     assert [t.name for t in find_part(data, ("a", "b"), "valid")] == ["b/03"]
+    (tmp_path / "manifest.csv").write_text(
+        "\n".join(["path,split", *(f"{name}.wav,{'test' if name == 'b/03' else 'dev'}" for name in names)])
+    )
+    singers = replace(data, recording="(.).*", folds=2)  # by the first figure of their names: 0 alone
+    with pytest.raises(UserError, match="too many for the 1 recordings"):
+        find_part(singers, ("a", "b"), "train")
+    folds = [replace(data, folds=2, fold=fold) for fold in range(2)]
+    held_out = [t.name for fold in folds for t in find_part(fold, ("a", "b"), "valid")]
+    assert sorted(held_out) == [name for name in names if name != "b/03"]
     apart = replace(data, train=str(tmp_path / "a"), valid=str(tmp_path / "b"))
     assert [len(find_part(apart, ("a", "b"), p)) for p in ("train", "valid")] == [8, 8]
 

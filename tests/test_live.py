@@ -1,6 +1,7 @@
 """Causal systems frame by frame: the stems of the whole waveform, whatever the blocks."""
 
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -266,8 +267,11 @@ def test_a_live_model_that_is_filtered_is_heard_by_windows_of_any_length(model):
 
 
 def test_what_cannot_be_written_is_said():
+    read, write = os.pipe()
     with pytest.raises(UserError, match="standard output: cannot be written"):
-        write_pcm(os.open("/dev/full", os.O_WRONLY), np.zeros((1, 9), np.float32), "s16")
+        write_pcm(read, np.zeros((1, 9), np.float32), "s16")
+    os.close(read)
+    os.close(write)
 
 
 def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
@@ -275,8 +279,9 @@ def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
     assert main(["live", "-m", str(model), "--stem", "vocals"]) == 2
     assert "expected raw samples from a pipe" in capsys.readouterr().err
     monkeypatch.undo()
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert main(["live", "-m", "vocals", "--stem", "vocals", "--channels", "3"]) == 2
-    assert "not a terminal" in (said := capsys.readouterr().err) or "--channels 3: vocals hears two" in said
+    assert "--channels 3: vocals hears two" in capsys.readouterr().err
     assert main(["live", "-m", str(model), "--stem", "bass"]) == 2
     assert "stem 'bass'" in capsys.readouterr().err
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)

@@ -159,6 +159,7 @@ def test_silence_offsets_and_loudness_stay_finite(separator, rng, level):
         (np.zeros(10, np.float32), 0, "sample_rate=0"),
         (np.zeros(10, np.float32), float("inf"), "sample_rate=inf"),
         (np.zeros(10, np.float32), "44100", "sample_rate='44100'"),
+        (np.zeros(10, np.float32), np.array(0.5), "sample_rate=array(0.5)"),
     ],
 )
 def test_bad_waveforms_are_refused(separator, waveform, rate, part):

@@ -156,10 +156,10 @@ def test_wrong_axes_are_refused(text):
         sweep.parse_axis(text)
 
 
-def test_folds_part_the_recordings_and_never_a_recording(config, tmp_path):
+def test_folds_part_the_recordings_and_never_a_recording(config):
     held_out = []
     for fold in range(3):
-        data = dataclasses.replace(config.data, valid=str(tmp_path), folds=3, fold=fold)
+        data = dataclasses.replace(config.data, folds=3, fold=fold)
         train_part, valid = (find_part(data, ("high", "low"), p) for p in ("train", "valid"))
         assert len(train_part) + len(valid) == 14
         assert not {t.recording for t in train_part} & {t.recording for t in valid}

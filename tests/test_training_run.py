@@ -135,6 +135,9 @@ def test_a_stem_that_is_silent_where_its_source_is_not_scores_worse_than_any_oth
     mixture = sources.sum(axis=0)
     found = train.validate._improvement(sources, np.stack([0 * mixture, mixture]), mixture)
     np.testing.assert_allclose(found, [-60, 0], atol=1e-3)
+    alone = np.stack([sources[0], 0 * sources[0]])
+    found = train.validate._improvement(alone, np.stack([0.9 * sources[0] + 0.01, 0 * mixture]), sources[0])
+    assert not np.isfinite(found).any()  # nothing to improve: left out
     silent = np.stack([0 * sources[0], sources[1]])
     assert np.isnan(train.validate._improvement(silent, np.stack([0 * mixture, mixture]), mixture)[0])
 

@@ -17,7 +17,6 @@ from jaxsep.inference import separate_each
 from jaxsep.live import Live, LiveStream, why_not_live
 from jaxsep.metrics import si_sdr_improvement, weighted_mean
 from jaxsep.system import System
-from jaxsep.wiener import close
 from train.data.recipes import Recordings
 from train.hosts import gathered
 
@@ -91,7 +90,7 @@ def validate(
         if stop and shares == 1:
             return None
         mixture = sources.sum(axis=0)
-        stems = np.asarray(close(jnp.asarray(stems), mixture, system.residual))
+        stems = _closed(stems, mixture, system.residual)
         rows.append(_improvement(*pad(sources, stems, mixture)))
         if len(kept) < examples:  # of the first host's, which alone logs them
             named = dict(zip(system.config.sources, stems, strict=True))
@@ -122,9 +121,18 @@ def _of_all(rows, count, sources):
     return np.swapaxes(every, 0, 1).reshape(-1, sources)[:count]
 
 
+def _closed(stems, mixture, residual):
+    """Stems of which the residual is what the others leave of the mixture, as a separator gives it."""
+    stems = np.array(stems)
+    stems[residual] = 0
+    stems[residual] = mixture - stems.sum(axis=0)
+    return stems
+
+
 def _improvement(sources, stems, mixture):
     """SI-SDR improvement of each source in dB, mean over the channels in which it is not silent."""
     references, estimates = (np.swapaxes(x, 0, 1) for x in (mute_inaudible(sources), stems))
     gains = np.asarray(si_sdr_improvement(references, estimates, mixture)).T
-    gains = np.where(np.isneginf(gains), _SILENT_DB, gains)
+    silent = ~np.any(estimates, axis=-1) & np.any(references, axis=-1)
+    gains = np.where(silent.T, _SILENT_DB, gains)
     return gains[:, 0] if gains.shape[1] == 1 else weighted_mean(gains, np.ones(gains.shape[1]))

@@ -76,13 +76,14 @@ def read_microphones(files, *, trim: bool = False, resample: int | None = None, 
         reader = AudioReader(path, sanitize=sanitize)
         rates.append(reader.sample_rate)
         audio.append(reader.read())
+    resampled = resample is not None and len(set(rates)) > 1
     if resample is not None:
         audio = [_resampled(a, rate, resample) for a, rate in zip(audio, rates, strict=True)]
         rates = [resample]
     if len(set(rates)) > 1:
         raise UserError(f"{_list(files)}: have {_all(rates)} Hz; give --resample {max(rates)}")
     lengths = {a.shape[1] for a in audio}
-    rounded = resample is not None and max(lengths) - min(lengths) <= 2
+    rounded = resampled and max(lengths) - min(lengths) <= 2
     if len(lengths) > 1 and not (trim or rounded):
         raise UserError(f"{_list(files)}: have {_all(lengths)} samples; --trim cuts all to the shortest")
     x = np.concatenate([a[:, : min(lengths)] for a in audio])

@@ -75,7 +75,8 @@ def score_track(
     else:
         figures = _whole(references, given, everywhere, judge)
     figures["si_sdr"], before = (_si_sdr(references, x) for x in (given, everywhere))
-    figures["si_sdri"] = figures["si_sdr"] - before
+    with np.errstate(invalid="ignore"):  # perfect where there is nothing to improve
+        figures["si_sdri"] = figures["si_sdr"] - before
     if "nsdr" in figures:  # nothing to improve where the mixture is the source
         figures["nsdr"] = np.where(np.isposinf(before), figures["si_sdri"], figures["nsdr"])
     if voiced is not None:

@@ -9,7 +9,7 @@ from jaxsep.audio import audio_files
 from jaxsep.errors import UserError
 from jaxsep.parts import register
 from train.data.bank import Signal, Track
-from train.data.listing import listed_as, part_of, read_manifest, recording_of
+from train.data.listing import listed_as, part_of, plain_name, read_manifest, recording_of
 from train.data.recipes.songs import Songs
 
 
@@ -19,7 +19,7 @@ class StereoPairs(Songs):
     """Each file is a recording whose channels are its sources, as in MIR-1K.
 
     A manifest says which train. Without one, training and validation folders that are the same are split 92
-    to 8 by recording.
+    to 8 by recording. Folds part all recordings but those that a manifest keeps for tests.
     """
 
     channels: tuple[str, ...] = ("accompaniment", "vocals")
@@ -37,8 +37,9 @@ class StereoPairs(Songs):
             file = path.relative_to(folder)
             recording, belongs = recording_of(data.recording, path), part
             if manifest:
-                recording, belongs = listed_as(manifest, folder, file.as_posix())
-            if belongs == part:
+                listed, belongs = listed_as(manifest, folder, file.as_posix())
+                recording = recording if plain_name(listed) == plain_name(file.as_posix()) else listed
+            if belongs == part or (data.folds and belongs != "test"):
                 signals = tuple((Signal(str(path), channel),) for channel in order)
                 tracks.append(Track(file.with_suffix("").as_posix(), signals, recording=recording))
-        return tracks if manifest else part_of(tracks, part, data)
+        return tracks if manifest or data.folds else part_of(tracks, part, data)
