@@ -224,7 +224,8 @@ def test_runs_trained_together_start_from_another_models_weights(config, tmp_pat
     for best in (tmp_path / "sweep").glob("*/best"):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), load_model(best)[1], variables)
     assert len(list((tmp_path / "sweep").glob("*/best"))) == 2
-    lost = dataclasses.replace(config, fine_tuning=FineTuning(freeze=("nothing_of_that_name",)))
+    frozen = FineTuning(freeze=("nothing_of_that_name",))
+    lost = dataclasses.replace(config, fine_tuning=frozen, out=str(tmp_path / "one"))
     with pytest.raises(UserError, match="nothing_of_that_name"):
         train.run.run_together([lost, dataclasses.replace(lost, seed=1, out=str(tmp_path / "two"))])
 
