@@ -13,10 +13,8 @@ from jaxsep.errors import UserError
 
 
 def read_json_lines(path) -> list[dict[str, Any]]:
-    """The entries of a file with a JSON object a line, without a line that a crash cut short.
-
-    None where there is no such file.
-    """
+    """The entries of a file with a JSON object a line, without a line that a crash cut short; an empty list
+    where there is no such file."""
     path = Path(path)
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:

@@ -44,7 +44,7 @@ def auxiva(
       function technique", WASPAA 2011.
     """
     unmix = partial(auxiva_spectra, n_iter=n_iter, reference=reference)
-    return separate_spectra(x, n_fft, hop_length, reference, unmix)
+    return separate_spectra(x, n_fft, hop_length, unmix)
 
 
 @keeps_sharding

@@ -7,25 +7,24 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim, index_within, samples_last
+from jaxsep._checks import as_float, at_least, at_least_ndim, samples_last
 from jaxsep._rows import each_problem
 from jaxsep.spectral import istft, stft
 
 
-def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Callable) -> jax.Array:
+def separate_spectra(x, n_fft: int, hop_length: int, unmix: Callable) -> jax.Array:
     """Apply ``unmix`` to the spectra of ``(..., channels, samples)`` waveforms.
 
     Args:
       x: ``(..., channels, samples)`` floats, at least two channels.
       n_fft, hop_length: of the STFT.
-      reference: the channel whose level the sources get.
       unmix: ``(..., channels, bins, frames)`` complex -> sources of the same shape.
 
     Returns:
       ``(..., sources, samples)`` float32, as many sources as channels.
 
     Raises:
-      ValueError: one channel, integers, an empty array, or a reference that is not there.
+      ValueError: one channel, integers or an empty array; and as ``unmix``.
     """
     x = as_float("x", x)
     at_least_ndim("x", x, 2, "(..., channels, samples)")
@@ -33,7 +32,6 @@ def separate_spectra(x, n_fft: int, hop_length: int, reference: int, unmix: Call
     channels, samples = x.shape[-2:]
     if channels < 2:
         raise ValueError(f"x.shape={x.shape}: expected at least two channels")
-    index_within("reference", reference, channels, "channels")
     spectra = stft(x, n_fft=at_least("n_fft", n_fft, 16), hop_length=hop_length)
     return istft(unmix(spectra), n_fft=n_fft, hop_length=hop_length, length=samples)
 

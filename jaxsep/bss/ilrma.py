@@ -64,7 +64,7 @@ def ilrma(
       and nonnegative matrix factorization", IEEE/ACM TASLP 24(9), 2016.
     """
     unmix = partial(ilrma_spectra, n_iter=n_iter, n_components=n_components, reference=reference, key=key)
-    return separate_spectra(x, n_fft, hop_length, reference, unmix)
+    return separate_spectra(x, n_fft, hop_length, unmix)
 
 
 @keeps_sharding

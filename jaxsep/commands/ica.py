@@ -29,10 +29,9 @@ def ica(options) -> int:
     check_format(options.format, rate, 1)
     sources, status = _separate(x, options)
     root = output_folder(options.out, "ica")
-    files = list(options.files)
-    with claimed_folder(root, files) as folder:
+    with claimed_folder(root, options.files) as folder:
         gain = _write(sources, rate, folder, options.format)
-        note_source(folder, files, method=options.method, gain=gain)
+        note_source(folder, options.files, method=options.method, gain=gain)
     if options.figure:
         _figure(x, sources, rate, folder)
     if not options.quiet:

@@ -47,7 +47,7 @@ class Complement(HoldsNetwork):
 
     def frozen(self, name: str) -> bool:
         """Whether a parameter of the network, by its name as ``source_0/heads/bias``, is not trained."""
-        return getattr(self.network, "frozen", lambda name: False)(name.partition("/")[2])
+        return super().frozen(name.partition("/")[2])
 
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there are not two sources, or the network gives no mask."""

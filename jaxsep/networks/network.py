@@ -144,6 +144,10 @@ class HoldsNetwork(NetworkFacts):
         """The network's options of XLA."""
         return getattr(self.network, "cpu_options", {})
 
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter of the network, by the name that it has there, is not trained."""
+        return getattr(self.network, "frozen", lambda name: False)(name)
+
     def portable(self):
         """The same, with the implementation of the network that runs anywhere."""
         inner = getattr(self.network, "portable", lambda: self.network)()

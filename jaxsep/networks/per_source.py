@@ -66,7 +66,7 @@ class PerSource(HoldsNetwork):
         source, _, own = name.partition("/")
         if self.trained and int(source.removeprefix("source_")) not in self.trained:
             return True
-        return getattr(self.network, "frozen", lambda name: False)(own)
+        return super().frozen(own)
 
     def build(self, *, sources: int, channels: int, bins: int) -> BuiltPerSource:
         """Return the networks."""

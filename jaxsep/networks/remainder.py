@@ -38,10 +38,6 @@ class Remainder(HoldsNetwork):
         """Where magnitudes lie."""
         return "not negative"
 
-    def frozen(self, name: str) -> bool:
-        """Whether a parameter of the network is not trained."""
-        return getattr(self.network, "frozen", lambda name: False)(name)
-
     def check(self, num_sources: int, num_bins: int) -> None:
         """Raise ValueError when there is one source, or the network gives no magnitudes."""
         if num_sources < 2:
