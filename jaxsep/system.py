@@ -76,6 +76,10 @@ class SystemConfig:
         window = self.network.window
         return self.codec.samples(window) if window else round(self.segment_seconds * self.sample_rate)
 
+    def fits(self, samples: int) -> bool:
+        """Whether its network takes excerpts of this many samples."""
+        return self.network.window in (None, self.codec.frames(samples))
+
     def _check_parts(self):
         """Refuse codecs and networks that do not fit each other."""
         codec, network = self.codec, self.network

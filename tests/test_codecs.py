@@ -312,6 +312,28 @@ def test_a_codec_field_that_is_wrong_is_refused():
             make()
 
 
+@dataclasses.dataclass(frozen=True)
+class Halved:
+    """An inversion of one's own, for transforms without magnitudes."""
+
+    name = "halved"
+    exact = False
+    spectral = False
+
+    def __call__(self, transform, encoded, masks, outputs, length, residual, direct):
+        return 0.5 * transform.synthesize(outputs, length)
+
+
+def test_an_inversion_says_what_transforms_it_is_for(rng):
+    codec = Codec(Waveform(), head=Direct(), inversion=Halved())
+    mixture = jnp.asarray(rng.standard_normal((1, 1, 100)), jnp.float32)
+    encoded = codec.encode(mixture)
+    stems = codec.decode(encoded, codec.perfect_outputs(encoded), 100).waveforms
+    np.testing.assert_allclose(stems[:, 0] * encoded.level, 0.5 * mixture, rtol=1e-6)
+    with pytest.raises(ValueError, match="does not go with transform.name='stft'"):
+        Codec(SPECTRUM.transform, inversion=Halved())
+
+
 def fixed_window_system():
     network = CNNAutoencoder(
         frames=30, frequency_filters=3, time_filters=3, time_kernel=5, width=4, activation="softplus"

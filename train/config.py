@@ -203,12 +203,12 @@ def load_config(path: str, arguments: list[str]) -> TrainConfig:
 
 def _fits_window(config):
     """Refuse excerpts that do not fill a network's window; of a whole config, as fields change one by one."""
-    window, codec = config.system.network.window, config.system.codec
-    if window and (frames := codec.frames(config.excerpt_samples)) != window:
-        seconds, name = codec.samples(window) / config.system.sample_rate, config.system.network.name
+    system = config.system
+    if not system.fits(config.excerpt_samples):
         raise UserError(
-            f"data.seconds={config.data.seconds}: system.network.name={name!r} takes {window} frames, not "
-            f"{frames}; expected {seconds:.4f} s"
+            f"data.seconds={config.data.seconds}: system.network.name={system.network.name!r} takes "
+            f"{system.network.window} frames, not {system.codec.frames(config.excerpt_samples)}; expected "
+            f"{system.segment / system.sample_rate:.4f} s"
         )
     return config
 

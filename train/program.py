@@ -174,9 +174,8 @@ def _teacher(config):
             system = System(config.system)
             variables = as_student(system, variables)
         config.distillation.check(system.config, config.system)
-        codec, window = system.config.codec, system.config.network.window
-        if window and codec.frames(config.excerpt_samples) != window:
-            seconds = codec.samples(window) / system.config.sample_rate
+        if not system.config.fits(config.excerpt_samples):
+            seconds = system.config.segment / system.config.sample_rate
             raise ValueError(
                 f"distillation.model={config.distillation.model}: takes windows of {seconds:.6g} s alone, "
                 f"not data.seconds={config.data.seconds}"

@@ -56,10 +56,10 @@ class Codec:
     """A second view with the phase of the mixture, divided by pi."""
 
     def __post_init__(self):
-        if self.spectral == (getattr(self.inversion, "name", "") == "inverse"):
+        if self.spectral != getattr(self.inversion, "spectral", True):
             raise ValueError(
                 f"inversion.name={self.inversion.name!r} does not go with transform.name="
-                f"{self.transform.name!r}; 'inverse' is for transforms without magnitudes, and they need it"
+                f"{self.transform.name!r}; without magnitudes it is 'inverse', with them 'mixture_phase'"
             )
         plain = isinstance(self.scale, Magnitude) and isinstance(self.normalizer, NoNormalizer)
         if not self.spectral and not (plain and self.head.direct and not self.head.shares and not self.phase):

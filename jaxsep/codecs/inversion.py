@@ -1,8 +1,9 @@
 """Inversions: how magnitudes become waveforms.
 
 ``inversion(transform, encoded, masks, magnitudes, length, residual, direct)`` gives ``(batch, sources,
-channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture. One that
-gives the sources spectra of the transform first has a method ``spectra`` for those, which a filter may take.
+channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture. One for
+transforms without magnitudes says ``spectral = False``, and gets the outputs in their place. One that gives
+the sources spectra of the transform first has a method ``spectra`` for those, which a filter may take.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Inverse:
     """The transform's own inverse, of outputs that are its values: for waveforms and their frames."""
 
     exact = False
+    spectral = False
 
     def __call__(
         self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct
