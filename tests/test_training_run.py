@@ -159,6 +159,14 @@ def test_a_run_is_compiled_with_the_networks_options(config, monkeypatch):
         train.run.run(dataclasses.replace(config, steps=1))
 
 
+@pytest.mark.parametrize("seconds, said", [(2.5, True), (2.0, False)])
+def test_excerpts_longer_than_every_recording_are_said(config, capsys, seconds, said):
+    longer = dataclasses.replace(config, data=dataclasses.replace(config.data, seconds=seconds))
+    train.run._open(longer, "train", train.log.Log(Path(config.out), longer))
+    line = "data.seconds=2.5: longer than every recording, of at most 2.00 s"
+    assert (line in capsys.readouterr().err) == said
+
+
 def test_a_run_learns_logs_and_leaves_a_model(config, capsys):
     assert train.run.run(dataclasses.replace(config, steps=40)) == 0
     rows = [json.loads(line) for line in (Path(config.out) / "log.jsonl").read_text().splitlines()]

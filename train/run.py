@@ -284,6 +284,9 @@ def _open(config, part, log):
     hosts.same(bank.digest(), f"the recordings of data.{part}")
     minutes = bank.lengths.sum() / bank.sample_rate / 60
     log.say(f"data.{part}: {len(bank.names)} recordings, {minutes:.1f} minutes")
+    longest = bank.lengths.max() / bank.sample_rate
+    if part == "train" and longest < config.data.seconds:
+        log.say(f"data.seconds={config.data.seconds}: longer than every recording, of at most {longest:.2f} s")
     for line in bank.skipped:
         log.say(f"data.{part}: skipped {line}")
     return bank
