@@ -1,25 +1,25 @@
 """``python -m benchmarks [NAME ...]``: ours beside each peer, in one process, called in turn.
 
 Rows go to ``--out`` (a folder, ``benchmarks-out`` here unless said otherwise) as JSON lines, each with
-date, revision, processor, versions and the spread of its timings; ``--record`` writes them to
-benchmarks/results/, the record that the documents quote. ``--compare OLD`` says what changed since another
-folder's or file's rows, ``--plot FILE`` draws the ratios. ``gpu`` is run alone and by its name only: all that
-an accelerator is for, on the one that is here.
+date, revision, processor, versions and the spread of its timings; rows by another version of JAX stay there.
+``--record`` writes them to benchmarks/results/, the record that the documents quote. ``--compare OLD`` says
+what changed since another folder's or file's rows, ``--plot FILE`` draws the ratios. ``gpu`` is run alone and
+by its name only: all that an accelerator is for, on the one that is here.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import sys
 import traceback
 from dataclasses import asdict
+from importlib.metadata import version
 from math import isnan
 from pathlib import Path
 
-from benchmarks.record import compared, cores, environment, plot, read_rows
+from benchmarks.record import compared, cores, environment, plot, read_rows, write_rows
 from jaxsep.errors import UserError
 
 NAMES = (
@@ -68,16 +68,21 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = RECORD if options.record else Path(options.out)
     before = read_rows(options.compare) if options.compare else []
+    before = _by_this_jax(before) or before
     folder.mkdir(parents=True, exist_ok=True)
     done = [name for name in options.names or NAMES if _apart(name, folder) == 0]
     failed = len(done) < len(options.names or NAMES)
-    rows = [row for name in done for row in read_rows(folder / f"{name}.jsonl")]
+    rows = [row for name in done for row in _by_this_jax(read_rows(folder / f"{name}.jsonl"))]
     for line in compared(before, rows):
         print(line)
     if options.plot:
         plot(rows, options.plot)
     print(f"rows: {folder}")
     return 1 if failed else 0
+
+
+def _by_this_jax(rows):
+    return [row for row in rows if row.get("jax") == version("jax")]
 
 
 def _parser():
@@ -124,14 +129,15 @@ def _run(name, folder):
     head = {"command": f"python -m benchmarks {name}", **environment()}
     print(f"{name}: jax {head['jax']}, {head['device']}, {head['processor']}", flush=True)
     results = importlib.import_module(f"benchmarks.{name}").run(say)
-    with open(folder / f"{name}.jsonl", "w") as file:
-        for result in results:
-            print(
-                f"  {result.case:40} {result.peer:18} ours {result.ours_ms:8.2f} ms  "
-                f"peer {result.peer_ms:8.2f} ms  {result.ratio:6.2f}x  error {result.error:.1e}"
-            )
-            row = {k: None if isinstance(v, float) and isnan(v) else v for k, v in asdict(result).items()}
-            file.write(json.dumps({**head, **row}) + "\n")
+    rows = []
+    for result in results:
+        print(
+            f"  {result.case:40} {result.peer:18} ours {result.ours_ms:8.2f} ms  "
+            f"peer {result.peer_ms:8.2f} ms  {result.ratio:6.2f}x  error {result.error:.1e}"
+        )
+        row = {k: None if isinstance(v, float) and isnan(v) else v for k, v in asdict(result).items()}
+        rows.append({**head, **row})
+    write_rows(folder / f"{name}.jsonl", rows)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,13 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: not JSON lines ({error})") from error
 
 
+def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines; those there that were measured by other versions of JAX stay, behind them."""
+    path, versions = Path(path), {row["jax"] for row in rows}
+    kept = [row for row in read_rows(path) if row.get("jax") not in versions] if path.exists() else []
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *kept]))
+
+
 def compared(before: list[dict], now: list[dict]) -> Iterator[str]:
     """Say how the ratios to the peers changed, case by case; within the spread of both nothing has.
 

@@ -224,6 +224,14 @@ def test_rows_say_what_they_were_measured_on_and_what_changed(tmp_path, monkeypa
         record.read_rows(tmp_path / "nowhere")
 
 
+def test_rows_by_another_jax_stay_where_new_ones_are_written(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for jax_version, ratio in (("0.10.2", 1.0), ("0.12.0", 2.0), ("0.10.2", 3.0)):
+        record.write_rows(path, [{"jax": jax_version, "ratio": ratio}])
+    kept = {row["jax"]: row["ratio"] for row in record.read_rows(path)}
+    assert kept == {"0.10.2": 3.0, "0.12.0": 2.0}
+
+
 def test_the_benchmarks_are_listed_and_leave_the_record_alone(capsys):
     assert command.main(["--list"]) == 0
     listed = capsys.readouterr().out.splitlines()

@@ -163,7 +163,7 @@ def test_a_run_is_compiled_with_the_networks_options(config, monkeypatch):
 def test_excerpts_longer_than_every_recording_are_said(config, capsys, seconds, said):
     longer = dataclasses.replace(config, data=dataclasses.replace(config.data, seconds=seconds))
     train.run._open(longer, "train", train.log.Log(Path(config.out), longer))
-    line = "data.seconds=2.5: longer than every recording, of at most 2.00 s"
+    line = "data.seconds=2.5: longer than every recording, at most 2.00 s"
     assert (line in capsys.readouterr().err) == said
 
 

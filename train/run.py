@@ -286,7 +286,7 @@ def _open(config, part, log):
     log.say(f"data.{part}: {len(bank.names)} recordings, {minutes:.1f} minutes")
     longest = bank.lengths.max() / bank.sample_rate
     if part == "train" and longest < config.data.seconds:
-        log.say(f"data.seconds={config.data.seconds}: longer than every recording, of at most {longest:.2f} s")
+        log.say(f"data.seconds={config.data.seconds}: longer than every recording, at most {longest:.2f} s")
     for line in bank.skipped:
         log.say(f"data.{part}: skipped {line}")
     return bank
