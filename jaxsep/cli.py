@@ -191,7 +191,9 @@ def _add_ica(commands):
         help="microphone whose level the sources get (default: 1)",
     )
     ica.add_argument(
-        "--iterations", type=whole(1, 100000), default=50, help="of auxiva and ilrma (default: 50)"
+        "--iterations",
+        type=whole(1, 100000),
+        help="at most, of auxiva and ilrma exactly (default: fastica 200, infomax 1000, auxiva and ilrma 50)",
     )
     ica.add_argument("--trim", action="store_true", help="cut files of different lengths to the shortest")
     ica.add_argument(

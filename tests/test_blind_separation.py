@@ -375,6 +375,16 @@ def test_the_command_writes_a_file_per_source(microphones, method, files, capsys
     assert "excess kurtosis" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("method", ["fastica", "infomax"])
+def test_iterations_of_the_command_are_those_of_the_method(microphones, method, capsys):
+    folder, *_ = microphones
+    command = ["ica", str(folder / "both.wav"), "-o", str(folder / "out"), "--method", method]
+    assert main([*command, "--iterations", "1"]) == 0
+    assert "iterations, not converged" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "not converged" not in capsys.readouterr().out
+
+
 def test_results_of_other_microphones_stay_and_old_files_go(microphones):
     folder, x, _ = microphones
     soundfile.write(folder / "silent.wav", np.zeros(16_000), 8000)

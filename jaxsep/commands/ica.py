@@ -108,7 +108,7 @@ def _separate(x, options):
         if count not in (None, len(x)):
             raise UserError(f"--sources {count}: --method {options.method} finds one source a microphone")
         extra = {"key": jax.random.key(options.seed)} if options.method == "ilrma" else {}
-        y = getattr(bss, options.method)(x, reference=reference, n_iter=options.iterations, **extra)
+        y = getattr(bss, options.method)(x, reference=reference, n_iter=options.iterations or 50, **extra)
         if not np.isfinite(y).all():
             raise UserError(
                 f"{_list(options.files)}: --method {options.method} found no finite sources; give fewer "
@@ -118,13 +118,17 @@ def _separate(x, options):
     if x.shape[1] <= len(x):
         raise UserError(f"{_list(options.files)}: {x.shape[1]} samples are too few for {len(x)} microphones")
     run = getattr(bss, options.method)
-    extra = {} if options.method == "fobi" or not options.seed else {"key": jax.random.key(options.seed)}
+    extra = {}
+    if options.method != "fobi":  # which draws nothing and does not iterate
+        extra |= {"key": jax.random.key(options.seed)} if options.seed else {}
+        extra |= {"max_iter": options.iterations} if options.iterations else {}
     result = run(x, n_components=count, **extra)
     rank = int(result.rank)
     if rank == 0:
         raise UserError(f"{_list(options.files)}: {_NOTHING}")
     sources = np.asarray(bss.projection_back(result, reference))[:rank]
-    note = "" if bool(result.converged) else ", not converged: the sources may be normal or too few samples"
+    unsure = ", not converged: the sources may be normal, or samples or --iterations too few"
+    note = "" if bool(result.converged) else unsure
     missing = len(result.sources) - rank
     note += f", {missing} fewer than asked: the microphones are not independent" if missing else ""
     return sources, f", {int(result.num_steps)} iterations{note}"
