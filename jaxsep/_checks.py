@@ -31,6 +31,13 @@ def as_float(name: str, value, dtype=jnp.float32) -> jax.Array:
     return jnp.asarray(value, dtype)
 
 
+def wide(*arrays) -> tuple[jax.Array, ...]:
+    """Arrays with 16-bit floats as float32, which sums of squares and small constants need; others as is."""
+    arrays = tuple(jnp.asarray(x) for x in arrays)
+    narrow = (jnp.float16, jnp.bfloat16)
+    return tuple(x.astype(jnp.float32) if x.dtype in narrow else x for x in arrays)
+
+
 def as_complex(name: str, value, dtype=jnp.complex64) -> jax.Array:
     """Return ``value`` as a complex jax array; refuse what is not complex."""
     value = value if hasattr(value, "dtype") else np.asarray(value)
@@ -57,6 +64,13 @@ def index_within(name: str, value, count: int, what: str) -> int:
     if at_least(name, value, 0) >= count:
         raise ValueError(f"{name}={value}: expected 0 to {count - 1}, one of the {count} {what}")
     return int(value)
+
+
+def place_within(name: str, value, count: int, what: str) -> int:
+    """:func:`index_within` where negative ones count from the end."""
+    if isinstance(value, (int, np.integer)) and -count <= value < 0:
+        value = value + count
+    return index_within(name, value, count, what)
 
 
 def at_least_ndim(name: str, x, ndim: int, axes: str) -> None:

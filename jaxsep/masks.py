@@ -5,20 +5,23 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_float, at_least, at_least_ndim
+from jaxsep._checks import as_float, at_least, at_least_ndim, place_within
 from jaxsep.spectral import magnitude
 
 
-def ratio_mask(outputs: jax.Array, axis: int = -3, epsilon: float = 0.0) -> jax.Array:
-    """Shares of non-negative outputs: ``y_i / sum_n y_n``, and ``1 / n`` where all are zero.
+def ratio_mask(outputs: jax.Array, axis: int = -3, epsilon: float = 0.0, power: float = 1.0) -> jax.Array:
+    """Shares of powers of non-negative outputs: ``y_i ** p / sum_n y_n ** p``, ``1 / n`` where all are zero.
 
     Args:
       outputs: ``(..., sources, bins, frames)`` non-negative floats.
       axis: the axis of the sources.
-      epsilon: shared out beside them, in their unit: where they sum to far less, shares come near ``1 / n``.
+      epsilon: shared out beside the powers, in their unit: where they sum to far less, shares come near
+        ``1 / n``.
+      power: of the outputs, p.
 
     Returns:
-      Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere.
+      Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere. Without ``epsilon`` it is the
+      same at any level of the outputs, and its gradient is finite at silence.
 
     Example:
       >>> ratio_mask(jnp.array([[[3.0, 0.0]], [[1.0, 0.0]]]))[:, 0].tolist()
@@ -28,11 +31,25 @@ def ratio_mask(outputs: jax.Array, axis: int = -3, epsilon: float = 0.0) -> jax.
       P.-S. Huang et al., "Joint optimization of masks and deep recurrent neural networks for
       monaural source separation", IEEE/ACM TASLP 23(12), 2015, eq. 3.
     """
-    outputs = outputs + epsilon / outputs.shape[axis]
+    if epsilon:
+        outputs = (outputs if power == 1 else outputs**power) + epsilon / outputs.shape[axis]
+        return outputs / jnp.sum(outputs, axis=axis, keepdims=True)
+    outputs = _relative(outputs, jnp.max(outputs, axis=axis, keepdims=True))
+    outputs = outputs if power == 1 else outputs**power
     total = jnp.sum(outputs, axis=axis, keepdims=True)
     positive = total > 0
     shares = outputs / jnp.where(positive, total, 1.0)
     return jnp.where(positive, shares, 1.0 / outputs.shape[axis])
+
+
+def _relative(values, size):
+    """Values over a size that what they are made into does not depend on, so that it takes no gradient: no
+    square or power of them under- or overflows. As they are where the size is 0."""
+    size = jax.lax.stop_gradient(size)
+    size = jnp.where(size > 0, size, 1.0)
+    if jnp.iscomplexobj(values):
+        return jax.lax.complex(values.real / size, values.imag / size)
+    return values / size
 
 
 def residual_mask(masks: jax.Array, residual: int = -1, axis: int = -3) -> jax.Array:
@@ -47,11 +64,16 @@ def residual_mask(masks: jax.Array, residual: int = -1, axis: int = -3) -> jax.A
     Returns:
       Array of the same shape, in [0, 1]; over ``axis`` it sums to 1 everywhere.
 
+    Raises:
+      ValueError: an index of none.
+
     Example:
       >>> residual_mask(jnp.array([[[0.75, 1.0]], [[0.0, 1.0]], [[1.0, 1.0]]]))[:, 0].tolist()
       [[0.75, 0.5], [0.0, 0.5], [0.25, 0.0]]
     """
-    sources = jnp.arange(masks.shape[axis]) == residual % masks.shape[axis]
+    sources = jnp.arange(masks.shape[axis]) == place_within(
+        "residual", residual, masks.shape[axis], "sources"
+    )
     shape = [1] * masks.ndim
     shape[axis] = -1
     sources = sources.reshape(shape)
@@ -118,8 +140,15 @@ def wiener_mask(spectra: jax.Array, power: float = 2.0, axis: int = -3) -> jax.A
       >>> [round(float(m), 2) for m in wiener_mask(jnp.array([[[3.0]], [[1.0]]])).ravel()]
       [0.9, 0.1]
     """
-    size = magnitude(spectra) if jnp.iscomplexobj(spectra) else jnp.abs(spectra)
-    return ratio_mask(size**power, axis)
+    if jnp.iscomplexobj(spectra):
+        spectra = _relative(spectra, jnp.max(_largest_part(spectra), axis=axis, keepdims=True))
+        return ratio_mask(magnitude(spectra), axis, power=power)
+    return ratio_mask(jnp.abs(spectra), axis, power=power)
+
+
+def _largest_part(spectra):
+    """The greater of the real and the imaginary part, their signs aside: within a factor of the magnitude."""
+    return jnp.maximum(jnp.abs(spectra.real), jnp.abs(spectra.imag))
 
 
 def binary_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:
@@ -160,6 +189,9 @@ def phase_sensitive_mask(spectra: jax.Array, axis: int = -3) -> jax.Array:
       recurrent neural networks", ICASSP 2015.
     """
     mixture = jnp.sum(spectra, axis=axis, keepdims=True)
-    power = jnp.square(mixture.real) + jnp.square(mixture.imag)
-    aligned = spectra.real * mixture.real + spectra.imag * mixture.imag
-    return jnp.clip(jnp.where(power > 0, aligned / jnp.where(power > 0, power, 1.0), 0.0), 0.0, 1.0)
+    size = _largest_part(mixture)
+    heard = size > 0
+    mixture = _relative(mixture, size)
+    power = jnp.where(heard, jnp.square(mixture.real) + jnp.square(mixture.imag), 1.0)
+    aligned = _relative(spectra.real * mixture.real + spectra.imag * mixture.imag, size)
+    return jnp.clip(jnp.where(heard, aligned / power, 0.0), 0.0, 1.0)

@@ -173,9 +173,10 @@ class Separator:
             raise ValueError(f"waveform.shape={x.shape}: expected (samples,) or (channels, samples)")
         if x.ndim == 2:
             samples_last("waveform", x.shape)
-        if not np.isfinite(x).all():
-            raise ValueError("waveform: holds NaN or infinity; replace them first")
-        channels = np.atleast_2d(x).astype(np.float32)
+        with np.errstate(over="ignore"):
+            channels = np.atleast_2d(x).astype(np.float32)
+        if not np.isfinite(channels).all():
+            raise ValueError("waveform: holds NaN, infinity or more than float32 does; replace them first")
         blocks = list(self.stream([channels], sample_rate, len(channels), channels.shape[1]))
         stems = {s: np.concatenate([b.stems[s] for b in blocks], axis=1) for s in self.sources}
         return Stems({name: stem.reshape(x.shape) for name, stem in stems.items()}, sample_rate=sample_rate)

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim, standard_promotion
+from jaxsep._checks import as_complex, as_float, at_least, at_least_ndim, place_within, standard_promotion
 from jaxsep._sharding import keeps_sharding, on_each_device
 from jaxsep.spectral import istft, stft
 
@@ -123,7 +123,7 @@ def wiener_stems(
       ``(..., sources, channels, samples)`` float32. With a ``residual`` they sum to the mixture.
 
     Raises:
-      ValueError: integers, an empty array, other shapes, fewer than two stems.
+      ValueError: integers, an empty array, other shapes, fewer than two stems, a residual that is none.
 
     Example:
       >>> mixture = jax.random.normal(jax.random.key(0), (2, 4000))
@@ -150,6 +150,8 @@ def wiener_stems(
         found = refine(spectra, heard, iterations=iterations, peak=peak, longest=longest)
         return istft(found, length=mixture.shape[-1], **transform)
 
+    if residual is not None:
+        residual = place_within("residual", residual, stems.shape[-3], "stems")
     found = _each(one, stems, mixture, core=2)
     return found if residual is None else close(found, mixture, residual)
 

@@ -40,6 +40,37 @@ def test_ratio_mask_of_nothing_is_an_equal_share():
     assert np.isfinite(gradient).all()
 
 
+MASKS = {
+    "ratio": lambda s: masks.ratio_mask(jnp.abs(s.real)),
+    "power of 8": lambda s: masks.ratio_mask(jnp.abs(s.real), power=8.0),
+    "wiener": masks.wiener_mask,
+    "phase sensitive": masks.phase_sensitive_mask,
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("level", [1e-20, 1e20])
+def test_masks_and_their_gradients_are_the_same_at_any_level(spectra, mask, level):
+    spectra = jnp.asarray(spectra, jnp.complex64)
+    np.testing.assert_allclose(mask(level * spectra), mask(spectra), atol=1e-5)
+
+    def first(factor):
+        return jnp.sum(mask(spectra.at[:, 0].multiply(factor) * level)[:, 0])
+
+    gradient = jax.grad(first)(1.0)
+    assert np.isfinite(gradient) and gradient > 0
+    parts = jnp.stack([spectra.real, spectra.imag]) * level
+    assert np.isfinite(jax.grad(lambda p: jnp.sum(mask(jax.lax.complex(*p))[:, 0]))(parts)).all()
+
+
+def test_a_residual_mask_is_of_a_source_that_there_is():
+    values = jnp.ones((2, 1, 1)) / 4
+    np.testing.assert_array_equal(masks.residual_mask(values, -1), masks.residual_mask(values, 1))
+    for index in (2, -3):
+        with pytest.raises(ValueError, match=f"residual={index}: expected"):
+            masks.residual_mask(values, index)
+
+
 def test_masks_equal_float64(spectra):
     size = np.abs(spectra)
     np.testing.assert_allclose(
@@ -222,3 +253,30 @@ def test_scores_blind_to_phase_are_blind_to_it_and_not_to_the_level(rng):
 def test_scores_blind_to_phase_refuse(score, estimate, options, reason):
     with pytest.raises(ValueError, match=reason):
         score(np.ones(5000, "f"), estimate, **options)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("name", ["negative_snr", "negative_si_sdr", "magnitude_mse"])
+def test_losses_of_16_bit_floats_are_those_of_their_values(rng, dtype, name):
+    loss = getattr(losses, name)
+    estimate, reference = (jnp.asarray(300 * rng.standard_normal((2, 4, 5)), dtype) for _ in range(2))
+    wide = loss(estimate.astype(jnp.float32), reference.astype(jnp.float32))
+    found = loss(estimate, reference)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, wide)
+    assert np.isfinite(loss(0 * estimate, 0 * reference)).all()
+
+
+@pytest.mark.parametrize("name", ["si_sdr", "sd_sdr", "snr"])
+def test_ratios_are_the_same_at_any_level(rng, name):
+    ratio = getattr(metrics, name)
+    s, e = rng.standard_normal((2, 3, 1000)).astype(np.float32)
+    for level in (2.0**-70, 2.0**60):
+        np.testing.assert_array_equal(ratio(level * s, level * (s + e)), ratio(s, s + e))
+    assert np.isfinite(jax.grad(lambda s: ratio(s, 1e-12 * e).sum())(1e-12 * s)).all()
+
+
+def test_the_gradient_of_a_distance_of_equal_spectra_is_zero(rng):
+    s = jnp.asarray(rng.standard_normal(4000), jnp.float32)
+    distance = partial(metrics.log_spectral_distance, s, n_fft=512, hop_length=128)
+    np.testing.assert_array_equal(jax.grad(distance)(s), 0.0)

@@ -207,3 +207,8 @@ def test_where_memory_runs_out_batches_of_windows_get_smaller_and_nothing_is_los
     monkeypatch.setattr(short, "_step", failing)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         short(x, 8000)
+
+
+def test_what_float32_does_not_hold_is_refused(separator):
+    with pytest.raises(ValueError, match="waveform: holds NaN, infinity or more than float32 does"):
+        separator(np.full(2000, 1e39), 8000)

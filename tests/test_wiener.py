@@ -274,3 +274,12 @@ def test_the_command_filters(rng, tmp_path, capsys):
         Separator(alone, variables, wiener=1)
     with pytest.raises(ValueError, match="wiener=1: filters two sources or more"):
         alone.separate(variables, mixture[0], wiener=1)
+
+
+def test_a_residual_that_is_no_stem_is_refused(rng):
+    stems = rng.standard_normal((2, 1, 3000)).astype(np.float32)
+    options = dict(n_fft=256, hop_length=64)
+    last = wiener_stems(stems, stems.sum(0), residual=-1, **options)
+    np.testing.assert_array_equal(last, wiener_stems(stems, stems.sum(0), residual=1, **options))
+    with pytest.raises(ValueError, match="residual=7: expected 0 to 1"):
+        wiener_stems(stems, stems.sum(0), residual=7, **options)

@@ -44,8 +44,7 @@ class RatioMask:
         """Outputs -> masks and magnitudes."""
         if self.epsilon:
             outputs = outputs * size
-        outputs = outputs if self.exponent == 1 else outputs**self.exponent
-        masks = ratio_mask(outputs, axis=1, epsilon=self.epsilon)
+        masks = ratio_mask(outputs, axis=1, epsilon=self.epsilon, power=self.exponent)
         return masks, masks * size
 
 

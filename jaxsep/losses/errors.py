@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import wide
 from jaxsep.losses.part import Reduction, over_channels, reduced
 from jaxsep.parts import register
 
@@ -26,7 +27,7 @@ def magnitude_mse(estimate: jax.Array, reference: jax.Array) -> jax.Array:
       >>> float(magnitude_mse(jnp.ones((2, 4, 5)), jnp.zeros((2, 4, 5))))
       2.0
     """
-    return jnp.sum(jnp.mean(jnp.square(estimate - reference), axis=(-2, -1)), axis=-1)
+    return jnp.sum(jnp.mean(jnp.square(_difference(estimate, reference)), axis=(-2, -1)), axis=-1)
 
 
 def magnitude_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
@@ -38,7 +39,7 @@ def magnitude_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
       >>> float(magnitude_mae(jnp.ones((2, 4, 5)), jnp.zeros((2, 4, 5))))
       2.0
     """
-    return jnp.sum(jnp.mean(jnp.abs(estimate - reference), axis=(-2, -1)), axis=-1)
+    return jnp.sum(jnp.mean(jnp.abs(_difference(estimate, reference)), axis=(-2, -1)), axis=-1)
 
 
 def waveform_mse(estimate: jax.Array, reference: jax.Array) -> jax.Array:
@@ -54,7 +55,7 @@ def waveform_mse(estimate: jax.Array, reference: jax.Array) -> jax.Array:
       >>> float(waveform_mse(jnp.ones((2, 4)), jnp.zeros((2, 4))))
       2.0
     """
-    return jnp.sum(jnp.mean(jnp.square(estimate - reference), axis=-1), axis=-1)
+    return jnp.sum(jnp.mean(jnp.square(_difference(estimate, reference)), axis=-1), axis=-1)
 
 
 def waveform_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
@@ -66,7 +67,12 @@ def waveform_mae(estimate: jax.Array, reference: jax.Array) -> jax.Array:
       >>> float(waveform_mae(jnp.ones((2, 4)), jnp.zeros((2, 4))))
       2.0
     """
-    return jnp.sum(jnp.mean(jnp.abs(estimate - reference), axis=-1), axis=-1)
+    return jnp.sum(jnp.mean(jnp.abs(_difference(estimate, reference)), axis=-1), axis=-1)
+
+
+def _difference(estimate, reference):
+    estimate, reference = wide(estimate, reference)
+    return estimate - reference
 
 
 @dataclass(frozen=True)

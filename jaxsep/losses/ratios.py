@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import wide
 from jaxsep.losses.part import over_channels
 from jaxsep.parts import ranged, register
 
@@ -30,6 +31,7 @@ def negative_si_sdr(estimate: jax.Array, reference: jax.Array, eps: float = 1e-8
     References:
       J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
     """
+    estimate, reference = wide(estimate, reference)
     energy = jnp.sum(jnp.square(reference), axis=-1, keepdims=True)
     scale = jnp.sum(estimate * reference, axis=-1, keepdims=True) / (energy + eps)
     return _negative_ratio_db(scale * reference, scale * reference - estimate, eps, eps)
@@ -61,6 +63,7 @@ def negative_snr(
       S. Wisdom et al., "What's all the fuss about free universal sound separation data?", ICASSP
       2021, whose threshold is relative to the mixture for silent sources alone.
     """
+    estimate, reference = wide(estimate, reference)
     if floor_db is None:
         return _negative_ratio_db(reference, reference - estimate, eps, eps)
     mixture = jnp.sum(jnp.square(jnp.sum(reference, axis=-2)), axis=-1, keepdims=True)

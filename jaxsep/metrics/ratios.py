@@ -34,7 +34,7 @@ def si_sdr(reference, estimate) -> jax.Array:
     References:
       J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
     """
-    reference, estimate = _pair(reference, estimate)
+    reference, estimate = (x * _unit(x) for x in _pair(reference, estimate))
     scale = _dot(estimate, reference) / _dot(reference, reference)
     target = scale[..., None] * reference
     ratio = _ratio_db(_dot(target, target), target - estimate)
@@ -51,7 +51,7 @@ def sd_sdr(reference, estimate) -> jax.Array:
       >>> round(float(sd_sdr(s, 0.5 * s)), 2)
       0.0
     """
-    reference, estimate = _pair(reference, estimate)
+    reference, estimate = _at_one_level(*_pair(reference, estimate))
     scale = _dot(estimate, reference) / _dot(reference, reference)
     target = scale[..., None] * reference
     return _ratio_db(_dot(target, target), reference - estimate)
@@ -65,7 +65,7 @@ def snr(reference, estimate) -> jax.Array:
       >>> round(float(snr(s, 0.9 * s)), 2)
       20.0
     """
-    reference, estimate = _pair(reference, estimate)
+    reference, estimate = _at_one_level(*_pair(reference, estimate))
     return _ratio_db(_dot(reference, reference), reference - estimate)
 
 
@@ -79,6 +79,18 @@ def _pair(reference, estimate):
             f"reference.shape={reference.shape}"
         )
     return reference, estimate
+
+
+def _at_one_level(reference, estimate):
+    unit = _unit(reference)
+    return reference * unit, estimate * unit
+
+
+def _unit(x):
+    """The power of two that brings the peak of each signal near 1, so that no square under- or overflows and
+    nothing is rounded; ``(..., 1)``."""
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True)))
+    return jnp.ldexp(jnp.ones(exponent.shape, x.dtype), jnp.clip(-exponent, -120, 120))
 
 
 def _dot(a, b):

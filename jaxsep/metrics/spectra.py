@@ -40,7 +40,9 @@ def log_spectral_distance(
     reference, estimate = _pair(reference, estimate, floor_db)
     powers = [magnitude(stft(x, n_fft=n_fft, hop_length=hop_length)) ** 2 for x in (reference, estimate)]
     a, b = _decibels(powers, floor_db)
-    return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(a - b), axis=-2)), axis=-1)
+    square = jnp.mean(jnp.square(a - b), axis=-2)
+    equal = square == 0  # where the root has no gradient
+    return jnp.mean(jnp.where(equal, 0.0, jnp.sqrt(jnp.where(equal, 1.0, square))), axis=-1)
 
 
 def mel_correlation(
