@@ -22,6 +22,7 @@ from jaxsep.augment import (
     resample_at,
     time_stretch,
 )
+from jaxsep.augment.playback import play_back
 from jaxsep.parts import from_dict
 
 RATE = 22050
@@ -302,3 +303,32 @@ def test_what_happens_to_a_source_happens_to_all_of_its_channels():
     assert both.shape == (2, 2, 300)
     np.testing.assert_allclose(both[:, 0], both[:, 1], atol=1e-6)
     np.testing.assert_allclose(both[:, 0], augment(config, jax.random.key(3), one[:, 0], 300), atol=1e-5)
+
+
+@pytest.mark.parametrize("numbers", [np.asarray, jnp.asarray])
+def test_what_lies_at_the_nyquist_frequency_keeps_its_level_when_slowed(numbers):
+    x = numbers(np.tile([1.0, -1.0], 2048).astype(np.float32))
+    slow = play_back(x, 4096, speed=0.5, sample_rate=8000)
+    traced = jax.jit(lambda speed: play_back(jnp.asarray(x), 4096, speed=speed, sample_rate=8000))(0.5)
+    expected = np.cos(np.pi * np.arange(4096) / 2)
+    for found in (slow, traced):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("cutoff", [0.01, 0.1])
+def test_low_pass_does_not_run_from_the_end_into_the_start(rng, cutoff):
+    x = rng.standard_normal(3000).astype(np.float32)
+    alone = lowpass(np.pad(x, (0, 1 << 17)), cutoff)[:3000]
+    np.testing.assert_allclose(lowpass(x, cutoff), alone, atol=1e-3 * np.abs(alone).max())
+    with pytest.raises(ValueError, match="cutoff=0.0: expected a share"):
+        lowpass(x, 0.0)
+
+
+def test_draws_are_the_same_in_64_bit_mode(rng):
+    sources = jnp.asarray(rng.standard_normal((4, 1, 2 * RATE)), jnp.float32)
+    keys = [jax.random.key(i) for i in range(3)]
+    found = [augment(EVERYTHING, key, sources, RATE) for key in keys]
+    with jax.enable_x64(True):
+        again = [augment(EVERYTHING, key, sources, RATE) for key in keys]
+    for a, b in zip(found, again, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-2 * np.abs(a).max())

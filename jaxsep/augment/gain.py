@@ -47,4 +47,5 @@ def random_polarity(key: jax.Array, sources: jax.Array) -> jax.Array:
       >>> jnp.abs(random_polarity(jax.random.key(0), jnp.ones((2, 3)))).min().item()
       1.0
     """
-    return sources * jax.random.rademacher(key, sources.shape[:1], sources.dtype)[:, None]
+    kept = jax.random.bernoulli(key, jnp.float32(0.5), sources.shape[:1])
+    return jnp.where(kept[:, None], sources, -sources)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,8 @@ from jaxsep.augment._filtering import apply_gain
 
 #: The gain falls from 1 to 0 over this share of the cut-off, above it.
 _SLOPE = 0.1
+#: Samples, times the cut-off as a share of the Nyquist frequency, that the filter rings on.
+_REACH = 40.0
 
 
 @standard_promotion
@@ -35,8 +39,8 @@ def random_lowpass(key: jax.Array, sources: jax.Array, lowest: float, share: flo
     """
     which, where = jax.random.split(key)
     cutoff = lowest ** jax.random.uniform(where, sources.shape[:1], jnp.float32)
-    changed = jax.random.bernoulli(which, share, sources.shape[:1])
-    low = jax.vmap(lowpass)(sources, cutoff)
+    changed = jax.random.bernoulli(which, jnp.float32(share), sources.shape[:1])
+    low = jax.vmap(partial(_lowpass, lowest=lowest))(sources, cutoff)
     return jnp.where(changed[:, None], low, sources)
 
 
@@ -46,14 +50,14 @@ def lowpass(x, cutoff) -> jax.Array:
 
     Args:
       x: ``(..., samples)`` floats, zero beyond both ends.
-      cutoff: as a share of the Nyquist frequency; may be traced. The gain is 1 below and 0 from a
-        tenth above it.
+      cutoff: as a share of the Nyquist frequency; may be traced, then of at least 0.04. The gain is 1 below
+        and 0 from a tenth above it.
 
     Returns:
       Array of the same shape.
 
     Raises:
-      ValueError: integers, or an empty array.
+      ValueError: integers, an empty array, or a cut-off that is not positive.
 
     Example:
       >>> x = jnp.sin(jnp.arange(4000.0)) + jnp.sin(0.1 * jnp.arange(4000.0))
@@ -61,8 +65,16 @@ def lowpass(x, cutoff) -> jax.Array:
       True
     """
 
+    if isinstance(cutoff, jax.core.Tracer):
+        return _lowpass(x, cutoff, lowest=0.04)
+    if not cutoff > 0:
+        raise ValueError(f"cutoff={cutoff}: expected a share of the Nyquist frequency above 0")
+    return _lowpass(x, cutoff, lowest=float(cutoff))
+
+
+def _lowpass(x, cutoff, lowest):
     def gain(frequency):
         beyond = jnp.clip((frequency / cutoff - 1.0) / _SLOPE, 0.0, 1.0)
         return 0.5 + 0.5 * jnp.cos(jnp.pi * beyond)
 
-    return apply_gain(x, gain)
+    return apply_gain(x, gain, _REACH / lowest)

@@ -98,9 +98,13 @@ def random_pitch_and_tempo(
       (2, 10000)
     """
     pitch, tempo = jax.random.split(key)
-    count = sources.shape[:1]
-    ratios = 2.0 ** (jax.random.choice(pitch, jnp.asarray(semitones or (0.0,), jnp.float32), count) / 12.0)
-    speeds = jax.random.choice(tempo, jnp.asarray(rates or (1.0,), jnp.float32), count)
+
+    def drawn(key, values):
+        values = jnp.asarray(values, jnp.float32)
+        return values[jax.random.randint(key, sources.shape[:1], 0, len(values), jnp.int32)]
+
+    ratios = 2.0 ** (drawn(pitch, semitones or (0.0,)) / 12.0)
+    speeds = drawn(tempo, rates or (1.0,))
     most = 2.0 ** (max(semitones, default=0.0) / 12.0)
 
     def change(x, ratio, rate):
@@ -139,7 +143,8 @@ def change_pitch_and_tempo(x: jax.Array, ratio, rate, length: int, most: float) 
     y = synthesize(spectrum, window, _HOP, True, stretched)
     if not shifted:
         return y
-    rows = jax.vmap(lambda row: resample_at(row, ratio, length, taps=_TAPS))(y.reshape(-1, stretched))
+    rows = y.reshape(math.prod(x.shape[:-1]), stretched)
+    rows = jax.vmap(lambda row: resample_at(row, ratio, length, taps=_TAPS))(rows)
     return rows.reshape(*x.shape[:-1], length)
 
 

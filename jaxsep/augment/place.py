@@ -62,5 +62,5 @@ def random_swap(key: jax.Array, sources: jax.Array) -> jax.Array:
       S. Uhlich et al., "Improving music source separation based on deep neural networks through
       data augmentation and network blending", ICASSP 2017, section 3.
     """
-    swap = jax.random.bernoulli(key, 0.5, sources.shape[:1])
+    swap = jax.random.bernoulli(key, jnp.float32(0.5), sources.shape[:1])
     return jnp.where(swap[:, None, None], sources[:, ::-1], sources)

@@ -47,6 +47,8 @@ def play_back(
     before, after = round(64 * speed) * blocks, 64 * blocks
     spectrum = xp.fft.rfft(x, before)[..., : after // 2 + 1]
     count = spectrum.shape[-1]
+    if before < after:  # the one bin at the Nyquist frequency is two of the longer transform, half of it each
+        spectrum = spectrum * np.where(np.arange(count) == before // 2, np.float32(0.5), np.float32(1.0))
     if cutoff:
         ratio = np.arange(count, dtype=np.float32) * np.float32(sample_rate / after / cutoff)
         spectrum = spectrum / np.sqrt(1 + ratio**32)
@@ -58,6 +60,7 @@ def play_back(
 
 def _equalizer(xp, gains_db, count, after):
     """Gains of the first ``count`` bins of a transform of ``after`` samples."""
+    gains_db = xp.asarray(gains_db)
     points, octaves = np.geomspace(0.5 ** (len(gains_db) - 1), 1, 64), np.arange(len(gains_db))
     curve = 10 ** (xp.interp(np.log2(points) + octaves[-1], octaves, gains_db) / 20)
     bins = np.arange(count) * (2 / after)
@@ -78,6 +81,7 @@ def _play_back_traced(x, length, speed, cutoff, sample_rate, gains_db):
     if gains_db is not None:
         gains = gains * _equalizer(jnp, gains_db, after // 2 + 1, after)
     gains = jnp.where(2 * place <= before, gains, 0) * (after / before.astype(jnp.float32))
+    gains = jnp.where((2 * place == before) & (before < after), 0.5 * gains, gains)
     return jnp.fft.irfft(spectrum * gains, after)[..., :length].astype(jnp.float32)
 
 

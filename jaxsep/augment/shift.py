@@ -24,5 +24,5 @@ def circular_shift(key: jax.Array, sources: jax.Array) -> jax.Array:
       P.-S. Huang et al., "Singing-voice separation from monaural recordings using deep recurrent
       neural networks", ISMIR 2014, section 4.1.
     """
-    offsets = jax.random.randint(key, sources.shape[:1], 0, sources.shape[-1])
+    offsets = jax.random.randint(key, sources.shape[:1], 0, sources.shape[-1], jnp.int32)
     return jax.vmap(jnp.roll)(sources, offsets)
