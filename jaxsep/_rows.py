@@ -84,7 +84,7 @@ def each_problem(solve: Callable, *arrays: jax.Array, core: int, shared: tuple =
         batch = arrays[0].shape[: arrays[0].ndim - core]
         if not batch:
             return solve(*arrays, *shared)
-        rows = tuple(x.reshape(-1, *x.shape[x.ndim - core :]) for x in arrays)
+        rows = tuple(x.reshape(math.prod(batch), *x.shape[x.ndim - core :]) for x in arrays)
         result = jax.lax.platform_dependent(rows, shared, cpu=in_turn, default=at_once)
         return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), result)
 

@@ -74,12 +74,13 @@ def _by_blocks(x, made, hop, reach, kernel):
     matrix = _matrix(made, hop, reach, parts, kernel)
     blocks = -(-x.shape[-1] // hop)
     right = (blocks + parts - 1) * hop - reach - x.shape[-1]
-    hops = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(reach, right)]).reshape(*x.shape[:-1], -1, hop)
+    hops = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(reach, right)])
+    hops = hops.reshape(*x.shape[:-1], blocks + parts - 1, hop)
     terms = (
         jnp.matmul(hops[..., k : k + blocks, :], jnp.asarray(matrix[k]), precision="highest")
         for k in range(parts)
     )
-    return reduce(jnp.add, terms).reshape(*x.shape[:-1], -1)
+    return reduce(jnp.add, terms).reshape(*x.shape[:-1], blocks * made)
 
 
 def _by_taps(x, up, down, reach, kernel, samples):
@@ -93,7 +94,7 @@ def _by_taps(x, up, down, reach, kernel, samples):
     def add(k, total):
         return total + table[k][phase] * jnp.take(padded, base + k, axis=-1)
 
-    start = jnp.zeros((*x.shape[:-1], samples), x.dtype) + 0 * x[..., :1]
+    start = jnp.where(True, jnp.zeros((*x.shape[:-1], samples), x.dtype), x[..., :1])  # varies as x does
     return jax.lax.fori_loop(0, len(offsets), add, start)
 
 

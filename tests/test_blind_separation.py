@@ -471,3 +471,25 @@ def test_columns_of_inverses_are_those_of_numpy(rng, channels):
         column = np.asarray(projection._inverse_column(a, k))
         true = np.linalg.inv(np.moveaxis(a, -1, 0).astype(complex))[..., k].T
         np.testing.assert_allclose(column, true, rtol=0, atol=3e-5 * np.abs(true).max())
+
+
+def test_equal_values_do_not_count_as_dependence(rng):
+    signs = np.sign(rng.standard_normal((2, 20_000))).astype(np.float32)
+    bursts = rng.laplace(size=(2, 20_000)) * (rng.random((2, 20_000)) < 0.5)
+    for x in (signs, bursts.astype(np.float32), np.zeros((2, 500), np.float32)):
+        assert abs(diagnostics.mutual_information(x)[0, 1]) < 2e-3
+    same = diagnostics.mutual_information(signs[[0, 0]])[0, 1]
+    np.testing.assert_allclose(same, np.log(2), atol=1e-3)
+
+
+def test_diagnostics_of_constant_channels_are_unknown_and_leave_the_others(rng):
+    assert np.isnan(diagnostics.excess_kurtosis(np.full(1000, 0.1, np.float32)))
+    x = rng.laplace(size=(2, 5000)).astype(np.float32)
+    silent = diagnostics.diagnose(np.concatenate([x, np.zeros((1, 5000), np.float32)]))
+    two = diagnostics.diagnose(x)
+    assert silent["nonlinear correlation"][:2] == pytest.approx(two["nonlinear correlation"], abs=1e-6)
+    assert np.isnan(silent["nonlinear correlation"][2]) and silent["complexity"][2] <= 1
+    for level in (1e-20, 1e20):
+        np.testing.assert_allclose(
+            diagnostics.excess_kurtosis(level * x), diagnostics.excess_kurtosis(x), rtol=1e-3
+        )

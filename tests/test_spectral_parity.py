@@ -232,3 +232,21 @@ def test_bad_arguments_are_named(call, part):
     with pytest.raises(ValueError, match="=") as error:
         call()
     assert part in str(error.value)
+
+
+@pytest.mark.parametrize("hop", [128, 512])
+def test_a_window_that_ends_in_zero_leaves_no_rounding_behind(rng, hop):
+    x = rng.standard_normal(4096).astype(np.float32)
+    options = dict(hop_length=hop, window="blackman", center=False)
+    y = np.asarray(jaxsep.istft(jaxsep.stft(x, n_fft=512, **options), **options))
+    away = np.arange(len(y)) % 512 != 0 if hop == 512 else np.arange(len(y)) > 0
+    assert np.abs(y).max() < 2 * np.abs(x).max()
+    np.testing.assert_allclose(y[away][8:-8], x[: len(y)][away][8:-8], atol=1e-3 if hop < 512 else 1.0)
+
+
+def test_a_batch_of_none_gives_none():
+    x = jnp.zeros((0, 4000))
+    spectrum = jaxsep.stft(x, n_fft=256)
+    assert spectrum.shape == (0, 129, 63)
+    assert jaxsep.istft(spectrum, length=4000).shape == x.shape
+    assert spectral.griffin_lim(jnp.zeros((0, 129, 20)), n_iter=2).shape[0] == 0

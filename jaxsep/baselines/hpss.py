@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -84,6 +85,7 @@ def moving_median(x: jax.Array, size: int, axis: int) -> jax.Array:
         return jnp.sort(values[at], axis=-1)[:, half]
 
     def part(x):
-        return jax.lax.map(row, x.reshape(-1, length), batch_size=64).reshape(x.shape)
+        rows = x.reshape(math.prod(x.shape[:-1]), length)
+        return jax.lax.map(row, rows, batch_size=64).reshape(x.shape)
 
     return jnp.moveaxis(on_each_device(part, x, core=1), -1, axis)

@@ -80,7 +80,7 @@ def mutual_information(x, *, bins: int = 32) -> jax.Array:
 
     Returns:
       ``(..., channels, channels)`` nats, corrected for the bias of the histogram; the diagonal is
-      about ``log(bins)``.
+      about ``log(bins)``. Equal values share a bin.
 
     Example:
       >>> x = jax.random.laplace(jax.random.key(0), (2, 20000))
@@ -90,13 +90,27 @@ def mutual_information(x, *, bins: int = 32) -> jax.Array:
     x = as_float("x", x)
     at_least_ndim("x", x, 2, "(..., channels, samples)")
     bins, samples = at_least("bins", bins, 2), x.shape[-1]
-    rank = jnp.argsort(jnp.argsort(x, axis=-1), axis=-1)
-    member = jax.nn.one_hot(rank * bins // samples, bins, dtype=x.dtype)
+    member = jax.nn.one_hot(_ranks(x) * bins // samples, bins, dtype=x.dtype)
     joint = jnp.einsum("...ita,...jtb->...ijab", member, member) / samples
     single = jnp.einsum("...ita->...ia", member) / samples
     expected = single[..., :, None, :, None] * single[..., None, :, None, :]
     log_ratio = jnp.log(jnp.where(joint > 0, joint, 1.0)) - jnp.log(jnp.where(joint > 0, expected, 1.0))
-    return jnp.sum(joint * log_ratio, axis=(-2, -1)) - (bins - 1) ** 2 / (2 * samples)
+    free = jnp.sum((single > 0).astype(x.dtype), axis=-1) - 1.0
+    bias = free[..., :, None] * free[..., None, :] / (2 * samples)
+    return jnp.sum(joint * log_ratio, axis=(-2, -1)) - bias
+
+
+def _ranks(x):
+    """Ranks along the last axis; equal values have the middle one of theirs, not one by their time."""
+    order = jnp.argsort(x, axis=-1)
+    values, place = jnp.take_along_axis(x, order, axis=-1), jnp.arange(x.shape[-1])
+    differ = values[..., 1:] != values[..., :-1]
+    edge = jnp.ones_like(values[..., :1], bool)
+    first = jnp.where(jnp.concatenate([edge, differ], axis=-1), place, 0)
+    last = jnp.where(jnp.concatenate([differ, edge], axis=-1), place, place[-1])
+    axis = x.ndim - 1
+    middle = (jax.lax.cummax(first, axis) + jax.lax.cummin(last, axis, reverse=True)) // 2
+    return jnp.take_along_axis(middle, jnp.argsort(order, axis=-1), axis=-1)
 
 
 @standard_promotion
@@ -123,7 +137,8 @@ def complexity(x, *, n_fft: int = 512) -> jax.Array:
     spectrum = stft(x, n_fft=n_fft)
     power = jnp.mean(jnp.square(spectrum.real) + jnp.square(spectrum.imag), axis=-1)
     power = power + 1e-12 * jnp.max(power, axis=-1, keepdims=True) + 1e-30
-    return jnp.exp(jnp.mean(jnp.log(power), axis=-1)) / jnp.mean(power, axis=-1)
+    flatness = jnp.exp(jnp.mean(jnp.log(power), axis=-1)) / jnp.mean(power, axis=-1)
+    return jnp.minimum(flatness, 1.0)
 
 
 def rms(x) -> jax.Array:
@@ -170,17 +185,21 @@ def envelope(x) -> jax.Array:
 def diagnose(x) -> dict[str, list[float]]:
     """Return every diagnostic of ``(channels, samples)``, for a table: name -> one value a channel.
 
-    Independence is given as the largest value over the other channels.
+    Independence is given as the largest value over the other channels, constant ones left out.
 
     Example:
       >>> sorted(diagnose(jax.random.laplace(jax.random.key(0), (2, 2000))))[:3]
       ['complexity', 'envelope mean', 'excess kurtosis']
     """
     x = as_float("x", x)
-    other = 1.0 - jnp.eye(x.shape[0])
+
+    def over_others(pairs):
+        pairs = jnp.where(jnp.eye(len(pairs), dtype=bool), jnp.nan, pairs)
+        return jnp.maximum(jnp.nanmax(pairs, axis=1), 0.0) if len(pairs) > 1 else jnp.zeros(1)
+
     values = {
-        "mutual information": jnp.max(mutual_information(x) * other, axis=1),
-        "nonlinear correlation": jnp.max(jnp.abs(nonlinear_correlation(x)) * other, axis=1),
+        "mutual information": over_others(mutual_information(x)),
+        "nonlinear correlation": over_others(jnp.abs(nonlinear_correlation(x))),
         "excess kurtosis": excess_kurtosis(x),
         "negentropy": negentropy(x),
         "complexity": complexity(x),
@@ -194,5 +213,9 @@ def diagnose(x) -> dict[str, list[float]]:
 def _standard(x):
     x = as_float("x", x)
     at_least_ndim("x", x, 1, "(..., samples)")
+    least, most = jnp.min(x, axis=-1, keepdims=True), jnp.max(x, axis=-1, keepdims=True)
+    constant = least == most  # whose mean rounding sets apart from it
+    x = x / jnp.where(constant, 1.0, jnp.maximum(most, -least))
     centered = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centered / jnp.sqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True))
+    power = jnp.where(constant, jnp.nan, jnp.mean(jnp.square(centered), axis=-1, keepdims=True))
+    return centered / jnp.sqrt(power)

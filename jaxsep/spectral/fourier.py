@@ -59,7 +59,9 @@ def get_window(window, win_length: int) -> np.ndarray:
     if window == "bartlett":
         return 1.0 - np.abs(2.0 * n / win_length - 1.0)
     terms = enumerate(_COSINE_WINDOWS[window])
-    return sum((-1) ** k * a * np.cos(2 * np.pi * k * n / win_length) for k, a in terms)
+    values = sum((-1) ** k * a * np.cos(2 * np.pi * k * n / win_length) for k, a in terms)
+    # What rounding leaves of a zero would be divided by in the inverse.
+    return np.where(np.abs(values) < 1e-12, 0.0, values)
 
 
 def num_frames(num_samples: int, n_fft: int, hop_length: int, center: bool = True) -> int:
@@ -220,7 +222,7 @@ def overlap_add(frames, hop_length: int) -> jax.Array:
     frames = frames.reshape(*batch, num, blocks, hop_length)
     shifted = [jnp.pad(frames[..., k, :], [*pad, (k, blocks - 1 - k), (0, 0)]) for k in range(blocks)]
     rows = reduce(jnp.add, shifted)
-    return rows.reshape(*batch, -1)[..., : size + hop_length * (num - 1)]
+    return rows.reshape(*batch, (num + blocks - 1) * hop_length)[..., : size + hop_length * (num - 1)]
 
 
 def check_waveform(x, n_fft, center, pad_mode):
@@ -286,7 +288,8 @@ def _windowed_frames(x, window, hop_length):
     if rest:
         index = hop_length * np.arange(frames)[:, None] + np.arange(n_fft)
         return x[..., index] * window
-    hops = x[..., : (frames + overlap - 1) * hop_length].reshape(*x.shape[:-1], -1, hop_length)
+    count = frames + overlap - 1
+    hops = x[..., : count * hop_length].reshape(*x.shape[:-1], count, hop_length)
     parts = window.reshape(overlap, hop_length)
     return jnp.concatenate([hops[..., k : k + frames, :] * parts[k] for k in range(overlap)], -1)
 
