@@ -68,9 +68,9 @@ def index_within(name: str, value, count: int, what: str) -> int:
 
 def place_within(name: str, value, count: int, what: str) -> int:
     """:func:`index_within` where negative ones count from the end."""
-    if isinstance(value, (int, np.integer)) and -count <= value < 0:
-        value = value + count
-    return index_within(name, value, count, what)
+    if at_least(name, value, -count) >= count:
+        raise ValueError(f"{name}={value}: expected {-count} to {count - 1}, one of the {count} {what}")
+    return int(value) % count
 
 
 def at_least_ndim(name: str, x, ndim: int, axes: str) -> None:

@@ -71,9 +71,8 @@ def residual_mask(masks: jax.Array, residual: int = -1, axis: int = -3) -> jax.A
       >>> residual_mask(jnp.array([[[0.75, 1.0]], [[0.0, 1.0]], [[1.0, 1.0]]]))[:, 0].tolist()
       [[0.75, 0.5], [0.0, 0.5], [0.25, 0.0]]
     """
-    sources = jnp.arange(masks.shape[axis]) == place_within(
-        "residual", residual, masks.shape[axis], "sources"
-    )
+    count = masks.shape[axis]
+    sources = jnp.arange(count) == place_within("residual", residual, count, "sources")
     shape = [1] * masks.ndim
     shape[axis] = -1
     sources = sources.reshape(shape)

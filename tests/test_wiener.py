@@ -281,5 +281,5 @@ def test_a_residual_that_is_no_stem_is_refused(rng):
     options = dict(n_fft=256, hop_length=64)
     last = wiener_stems(stems, stems.sum(0), residual=-1, **options)
     np.testing.assert_array_equal(last, wiener_stems(stems, stems.sum(0), residual=1, **options))
-    with pytest.raises(ValueError, match="residual=7: expected 0 to 1"):
+    with pytest.raises(ValueError, match="residual=7: expected -2 to 1"):
         wiener_stems(stems, stems.sum(0), residual=7, **options)
