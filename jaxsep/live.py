@@ -246,17 +246,25 @@ class LiveStream:
         self._waiting = Queue(channels)
         self._carry: Any = None
         self._frames = self._samples = self._given = 0
-        self._skip = live.skip
+        self._skip, self._finished = live.skip, False
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """``(channels, samples)`` of the input -> ``(sources, channels, n)`` of the stems."""
+        """``(channels, samples)`` floats of the input -> ``(sources, channels, n)`` of the stems.
+
+        Raises:
+          ValueError: integers, or the stream was finished.
+        """
+        if self._finished:
+            raise ValueError("push: this stream was finished; start another")
+        if not np.issubdtype(block.dtype, np.floating):
+            raise ValueError(f"block.dtype={block.dtype}: expected floats; divide integers by full scale")
         self._samples += block.shape[1]
         self._waiting.put(block)
         return self._run()
 
     def finish(self) -> np.ndarray:
         """The rest of the stems, once the input has ended."""
-        live = self._live
+        live, self._finished = self._live, True
         if not self._samples:
             return self._none()
         whole = live.frames(self._samples)

@@ -67,13 +67,14 @@ class LiveWindows:
     ):
         rate, segment = system.config.sample_rate, system.segment
         fits = math.isfinite(every) and math.isfinite(ahead) and every * rate >= 1 and ahead >= 0
-        if not fits or 1.2 * every + ahead > segment / rate:
+        if fits:
+            self.hop, self.ahead = round(every * rate), round(ahead * rate)
+            self.fade = max(1, self.hop // 5)
+        if not fits or 1.2 * every + ahead > segment / rate or self.delay > segment:
             raise ValueError(
                 f"every={every}, ahead={ahead}: expected every above 0, ahead of 0 or more, and "
                 f"1.2 * every + ahead within a window of {segment / rate:.4g} s"
             )
-        self.hop, self.ahead = round(every * rate), round(ahead * rate)
-        self.fade = max(1, self.hop // 5)
         self.system, self.variables = system, variables
         if not speeds:
             self.system = System(replace(system.config, speeds=()))

@@ -287,3 +287,19 @@ def test_what_cannot_run_live_is_said(model, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert main(["live", "-m", str(model), "--stem", "vocals"]) == 2
     assert "not a terminal" in capsys.readouterr().err
+
+
+def test_a_buffer_that_is_filled_again_changes_nothing(rng):
+    system = system_of("lstm_mask")
+    live = Live(system, system.init(jax.random.key(0)))
+    x = rng.standard_normal((1, 400)).astype(np.float32)
+    expected, _ = streamed(live, x, [10])
+    stream, buffer, out = LiveStream(live, 1), np.empty((1, 10), np.float32), []
+    for start in range(0, 400, 10):
+        buffer[:] = x[:, start : start + 10]
+        out.append(stream.push(buffer))
+    np.testing.assert_array_equal(np.concatenate([*out, stream.finish()], axis=-1), expected)
+    with pytest.raises(ValueError, match="this stream was finished"):
+        stream.push(buffer)
+    with pytest.raises(ValueError, match="block.dtype=int16: expected floats"):
+        LiveStream(live, 1).push(np.ones((1, 10), np.int16))

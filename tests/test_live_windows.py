@@ -92,6 +92,9 @@ def test_times_must_fit_a_window(live):
     ):
         with pytest.raises(ValueError, match=f"every={every}, ahead={ahead}: .* within a window of 0.2 s"):
             LiveWindows(system, variables, every, ahead)
+    exact, rate = 104.55 / system.config.sample_rate, system.config.sample_rate  # each is rounded up
+    with pytest.raises(ValueError, match="within a window"):
+        LiveWindows(system, variables, exact, (system.segment - 1.2 * 104.55 - 1e-6) / rate)
     carry = live.start(np.zeros((2, 0)))
     with pytest.raises(ValueError, match="chunk.shape"):
         live.step(carry, np.zeros((2, live.hop + 1), np.float32))
