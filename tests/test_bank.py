@@ -14,6 +14,7 @@ import soundfile
 from test_train_step import in_time
 
 from train.data.bank import Signal, Track, build_bank
+from train.data.listing import shuffled
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,3 +95,23 @@ def test_a_signal_while_decoding_leaves_nothing(tmp_path, number):
     assert process.returncode == 128 + number
     assert "Traceback" not in said
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_recordings_of_one_name_are_two(tmp_path, build):
+    (tmp_path / "other").mkdir()
+    tracks = [write(tmp_path / "a.wav", 0), write(tmp_path / "other" / "a.wav", 1)]
+    for bank in (build(*tracks), build(*tracks)):
+        assert bank.names == ["a", "a"] and bank.tracks == tracks
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that are not UTF-8")
+def test_a_name_that_is_no_utf8_is_decoded_and_shuffled(tmp_path, build):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        plain = write(tmp_path / "plain.wav", 0)
+        path = (tmp_path / "plain.wav").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    track = Track(path.stem, ((Signal(str(path)),),))
+    assert build(track).names == [track.name] != [plain.name]
+    assert shuffled([track.name]) == [track.name]

@@ -177,6 +177,33 @@ def test_folds_hold_every_class_and_no_recording_twice(config, tmp_path):
         find_part(replace(config, folds=20), CLASSES, "train")
 
 
+def test_folds_share_no_recording_between_classes_or_with_extra_clips(config, tmp_path):
+    main, more = tmp_path / "main", tmp_path / "more"
+    rows = []
+    for k in range(6):
+        for label in ("hum", "click"):
+            name = f"{label}/{label}{k}.wav"
+            write(main / name, tone("hum", 1.0, k))
+            rows.append(f"{name},r{k if label == 'hum' or k else 'q'},train")
+    write(more / "hum" / "again.wav", tone("hum", 1.0, 1))
+    (main / "manifest.csv").write_text("\n".join(["path,source_id,split", *rows]))
+    (more / "manifest.csv").write_text("path,source_id,split\nhum/again.wav,r1,train")
+    data = replace(with_recipe(config, extra=(str(more),)), train=str(main), valid=str(main), folds=2)
+    extra = []
+    for fold in range(2):
+        train, valid = (find_part(replace(data, fold=fold), ("hum", "click"), p) for p in ("train", "valid"))
+        assert {t.label for t in train} == {t.label for t in valid} == {"hum", "click"}
+        assert not {t.recording for t in train} & {t.recording for t in valid}
+        extra += [t for t in train if t.extra]
+    assert len(extra) == 1
+
+
+def test_a_file_of_two_classes_is_refused(config):
+    files = {"hum": ("hum/*",), "click": ("**/take1a-0.wav", "click/*")}
+    with pytest.raises(UserError, match=r"take1a-0\.wav matches those of hum and of click"):
+        find_part(with_recipe(config, files=files), ("hum", "click"), "train")
+
+
 @pytest.mark.parametrize("shares", [{"extra_share": 0.5}, {"extra_share": 0.0, "extra_shares": {"hum": 0.5}}])
 def test_extra_folders_train_only_and_as_often_as_asked(config, tmp_path, shares):
     write(tmp_path / "hum" / "more.wav", tone("hum", 1.0, 99))

@@ -120,3 +120,9 @@ def test_what_a_table_leaves_open_is_refused_or_named(folder, capsys):
     ):
         with pytest.raises(UserError, match=message):
             manifest(folder, *rows)
+
+
+def test_a_row_without_a_path_is_named_by_its_line(folder):
+    (folder / "manifest.csv").write_text("split,path\ntrain,a.wav\ntrain\n")
+    with pytest.raises(UserError, match="line 3: has fewer columns"):
+        read_manifest(folder)

@@ -107,7 +107,6 @@ def build_bank(
         reasons = "\n  ".join(index["skipped"][:5])
         raise UserError(f"none of the {len(tracks)} recordings can be used:\n  {reasons}")
     lengths = np.array(index["lengths"])
-    by_name = {track.name: track for track in tracks}
     shape = (int(lengths.sum()), len(tracks[0].sources), channels)
     return Bank(
         names=index["names"],
@@ -116,7 +115,7 @@ def build_bank(
         audio=np.memmap(audio_path, np.float32, "r", shape=shape),
         sample_rate=sample_rate,
         skipped=index["skipped"],
-        tracks=[by_name[name] for name in index["names"]],
+        tracks=[tracks[i] for i in index["used"]],
         content=index["content"],
     )
 
@@ -125,18 +124,19 @@ def _index(audio_path, index_path):
     """What the index of a decoded set says, None where there is none or the audio is not all there."""
     try:
         index = json.loads(index_path.read_text())
-        return index if audio_path.stat().st_size == index["bytes"] else None
+        whole = audio_path.stat().st_size == index["bytes"] and len(index["used"]) == len(index["names"])
+        return index if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
-    index: dict[str, Any] = {"names": [], "lengths": [], "skipped": []}
+    index: dict[str, Any] = {"names": [], "used": [], "lengths": [], "skipped": []}
     content = hashlib.sha256()
     handle, part = tempfile.mkstemp(dir=audio_path.parent, prefix=f"{audio_path.stem}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            for track in tracks:
+            for i, track in enumerate(tracks):
                 try:
                     with SignalsLater(signal.SIGINT, signal.SIGTERM):
                         audio = _read_track(track, sample_rate, channels, min_seconds)
@@ -145,6 +145,7 @@ def _decode(tracks, sample_rate, channels, min_seconds, audio_path, index_path):
                     continue
                 file.write(np.ascontiguousarray(np.moveaxis(audio, -1, 0)).tobytes())
                 index["names"].append(track.name)
+                index["used"].append(i)
                 index["lengths"].append(audio.shape[-1])
                 for path in sorted({signal.file for signals in track.sources for signal in signals}):
                     content.update(Path(path).read_bytes())
@@ -198,7 +199,7 @@ def _channels(signal, audio, channels):
 def _fingerprint(tracks, sample_rate, channels):
     digest = hashlib.sha256(f"{channels} {sample_rate}".encode())
     for track in tracks:
-        digest.update(f"\n{track.name}".encode())
+        digest.update(os.fsencode(f"\n{track.name}"))
         for part in track.sources:
             for path, channel, stream in part:
                 which = f"{channel}" if stream is None else f"{channel} {stream}"

@@ -61,6 +61,8 @@ def read_manifest(folder: Path) -> dict[str, tuple[str, str]]:
     listed: dict[str, tuple[str, str]] = {}
     part_of_recording: dict[str, tuple[str, int]] = {}
     for line, row in enumerate(rows, 2):
+        if row["path"] is None:
+            raise UserError(f"{path}: line {line}: has fewer columns than the first, and no path")
         recording = row.get("source_id") or row["path"]
         part = _PARTS.get((row["split"] or "").strip().lower())
         if part is None:
@@ -154,18 +156,29 @@ def validation_recordings(recordings: list[str], share: float = _VALID_SHARE) ->
 
 
 def in_fold(tracks: list[Track], folds: int, fold: int, part: Part) -> list[Track]:
-    """The recordings that a fold trains or validates on, class by class; extra clips only train."""
-    held_out = set()
-    for label in {t.label for t in tracks}:
-        names = shuffled({t.recording or t.name for t in tracks if t.label == label and not t.extra})
+    """The recordings that a fold trains or validates on, parted class by class.
+
+    A recording of several classes goes where the first of them puts it. Extra clips only train, those of a
+    recording that is held out not even that.
+    """
+    held_by: dict[str, int] = {}
+    for label in sorted({t.label for t in tracks}):
+        names = shuffled({_recording(t) for t in tracks if t.label == label and not t.extra})
         if len(names) < folds:
             what = f"recordings of {label}" if label else "recordings"
             raise UserError(f"data.folds={folds}: too many for the {len(names)} {what} there are")
-        held_out |= {(label, name) for name in names[fold::folds]}
-    out = [not t.extra and (t.label, t.recording or t.name) in held_out for t in tracks]
-    return [t for t, is_out in zip(tracks, out, strict=True) if is_out == (part == "valid")]
+        for i, name in enumerate(names):
+            held_by.setdefault(name, i % folds)
+    held_out = [t for t in tracks if held_by.get(_recording(t)) == fold]
+    if part == "valid":
+        return [t for t in held_out if not t.extra]
+    return [t for t in tracks if held_by.get(_recording(t)) != fold]
+
+
+def _recording(track):
+    return track.recording or track.name
 
 
 def shuffled(names) -> list[str]:
     """Names in an order of their own, the same in every run."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())

@@ -118,10 +118,13 @@ class ClassFolders:
         """The clips of a folder that belong to a part."""
         manifest, files = read_manifest(folder), audio_files(folder)
         tracks: list[Track] = []
+        known: dict = {}
         for source in sources:
             clips = []
             for path in matching_files(folder, self.files.get(source, (f"{source}/**/*",)), files):
                 name = path.relative_to(folder).as_posix()
+                if (other := known.setdefault(path, source)) != source:
+                    raise UserError(f"data.recipe.files: {path} matches those of {other} and of {source}")
                 recording, belongs = recording_of(data.recording, path), part
                 if manifest:
                     recording, belongs = listed_as(manifest, folder, name)

@@ -83,7 +83,8 @@ def _songs(folder):
     train = Path(folder) / "train"
     if not train.is_dir():
         raise UserError(f"{folder}: expected the folder of MUSDB18 that holds train and test")
-    return sorted(p for p in train.iterdir() if p.name.endswith(_SUFFIX) or (p / "vocals.wav").is_file())
+    there = [p for p in train.iterdir() if not p.name.startswith(".")]
+    return sorted(p for p in there if p.name.endswith(_SUFFIX) or (p / "vocals.wav").is_file())
 
 
 def _name(song):
