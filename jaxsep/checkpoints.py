@@ -126,6 +126,8 @@ class Checkpoints:
         """Names of the files of a finished checkpoint that are not as they were written."""
         try:
             expected = json.loads(self._sum_file(step).read_text())
+            if not isinstance(expected, dict):
+                raise ValueError("not a mapping")
         except (OSError, ValueError):
             return [self._sum_file(step).name]
         found = self._hashes(step)

@@ -79,7 +79,8 @@ def save_model(
     }
     write_atomically(folder / _WEIGHTS, weights)
     write_atomically(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(folder / _CARD, (card or _plain_card(folder, system, config)).encode())
+    card = card or _plain_card(folder, system, config)
+    write_atomically(folder / _CARD, card.encode("utf-8", "surrogateescape"))
     return folder
 
 
@@ -138,9 +139,18 @@ def read_info(folder) -> dict:
             raise ValueError("not a mapping")
         if not isinstance(info.get("system"), dict):
             raise ValueError("no mapping 'system' in it")
-        return info
+        return {**info, "system": _whole(info["system"])}
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a model's config ({error})") from error
+
+
+def _whole(system):
+    """What a config says of a system, with the defaults of what it leaves to them."""
+    if {"sources", "sample_rate", "network"} <= system.keys():
+        return system
+    from jaxsep.system import SystemConfig
+
+    return {**to_dict(SystemConfig()), **system}
 
 
 def flatten(variables) -> dict[str, Any]:
@@ -222,8 +232,9 @@ def _stored(flat, storage):
             stored[key] = value
             continue
         largest = np.max(np.abs(value), axis=tuple(range(value.ndim - 1)))
-        scale = np.where(largest > 0, largest / 127, 1).astype(np.float16)
-        scale = np.where(scale > 0, scale, np.float16(1))
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        if np.finfo(np.float16).tiny <= scale.min() and scale.max() <= np.finfo(np.float16).max:
+            scale = scale.astype(np.float16)  # without losing digits of small ones
         stored[key] = np.clip(np.rint(value / scale.astype(np.float32)), -127, 127).astype(np.int8)
         stored[key + _SCALE] = scale
     return stored

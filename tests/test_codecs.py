@@ -28,6 +28,7 @@ from jaxsep.codecs import (
     Waveform,
     round_trip_loss,
 )
+from jaxsep.codecs.estimates import mixture_level
 from jaxsep.codecs.mel import mel_to_magnitude
 from jaxsep.losses import PIT, SNR, Discriminative, MagnitudeMSE, MaskMSE, WeightedSum
 from jaxsep.networks import CNNAutoencoder, FeedForward, LSTMMask, MaskEstimation, UNet, WaveUNet
@@ -389,3 +390,12 @@ def test_every_pair_separates_and_is_exported(rng, codec, network):
     fade = jnp.concatenate([(jnp.arange(320) + 0.5) / 320, jnp.ones(960)])
     expected = system.separate(variables, windows)[0, :, :1280] * fade
     np.testing.assert_allclose(out[:, 0], expected, atol=2e-3)
+
+
+def test_the_level_of_any_loudness_is_its_root_mean_square(rng):
+    x = jnp.asarray(rng.standard_normal((2, 1, 500)), jnp.float32)
+    expected = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=(1, 2)))
+    for level in (1e-30, 1.0, 1e25):
+        np.testing.assert_allclose(mixture_level("rms", level * x), level * expected, rtol=1e-5)
+    np.testing.assert_array_equal(mixture_level("rms", 0 * x), 1.0)
+    assert np.isfinite(jax.grad(lambda x: mixture_level("rms", x).sum())(0 * x)).all()

@@ -65,6 +65,18 @@ def test_models_lists_what_ships(capsys):
     assert "vocals" in capsys.readouterr().out
 
 
+def test_a_model_that_leaves_fields_to_defaults_hides_no_other(tmp_path, capsys, monkeypatch):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text('{"format": 2, "system": {}}')
+    (tmp_path / "bare" / "model.safetensors").write_bytes(b"")
+    monkeypatch.setenv("JAXSEP_MODELS", str(tmp_path))
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert "bare: \n  stems vocals, accompaniment; 16000 Hz" in said and "sounds:" in said
+    assert main(["info", str(tmp_path / "bare")]) == 0
+    assert "stems       vocals, accompaniment" in capsys.readouterr().out
+
+
 def write_tracks(folder, audio, rate=8000):
     for track, stems in audio.items():
         (folder / track).mkdir(parents=True)
@@ -246,6 +258,18 @@ def test_a_mixture_beside_its_sources_is_none_of_them(tmp_path, rng):
     assert folders.evaluate_folders(tmp_path / "m", baseline_estimator("irm")).tracks == plain.tracks
     write_tracks(tmp_path / "alone", {"x": {"mixture": audio["a"]}})
     assert list(folders.find_references(tmp_path / "alone")["x"]) == ["mixture"]
+
+
+def test_two_files_of_one_stem_are_no_score(tmp_path, rng):
+    audio = {t: {stem: rng.standard_normal((1, 2000)) for stem in "ab"} for t in "xy"}
+    write_tracks(tmp_path / "r", audio)
+    write_tracks(tmp_path / "e", audio)
+    soundfile.write(tmp_path / "e" / "x" / "a.flac", 0.1 * audio["x"]["a"].T, 8000)
+    found = folders.evaluate_folders(tmp_path / "r", tmp_path / "e")
+    assert list(found.tracks) == ["y"]
+    assert any("x/a.flac and a.wav: two files of one stem" in str(p) for p in found.problems)
+    (tmp_path / "e" / "x" / "a.flac").rename(tmp_path / "r" / "y" / "b.flac")
+    assert list(folders.evaluate_folders(tmp_path / "r", tmp_path / "e").tracks) == ["x"]
 
 
 def test_a_track_that_is_one_source_alone_improves_by_nothing_and_is_left_out_of_means(tmp_path, rng):

@@ -184,6 +184,13 @@ def test_lines_of_several_threads_are_whole(model, song, tmp_path):
     assert sorted(line.split(":")[0] for line in done.stderr.splitlines()) == ["jaxsep"] * 4
 
 
+def test_a_dry_run_into_a_folder_below_that_is_not_there_yet(song, capsys):
+    command = ["separate", str(song.parent), "-o", str(song.parent / "out"), "--dry-run", "-m", "speech_live"]
+    assert main(command) == 0
+    assert "would be written" in capsys.readouterr().out
+    assert not (song.parent / "out").exists()
+
+
 def test_a_dry_run_writes_nothing(separate, song, tmp_path):
     status, folder, said, _ = separate(song, "--dry-run")
     assert status == 0 and "would be written" in said

@@ -212,3 +212,10 @@ def test_a_damaged_model_hides_no_other(folder, tmp_path, monkeypatch, capsys):
     assert main(["info", str(folder), "sounds"]) == 2
     said = capsys.readouterr()
     assert "sounds" in said.out and "no mapping 'system' in it" in said.err
+
+
+def test_8_bits_keep_channels_of_any_size(rng):
+    weights = rng.standard_normal((30, 3)) * [1.0, 1e-6, 1e-12]
+    stored = hub._stored({"params/k": weights.astype(np.float32)}, "int8")
+    error = np.abs(hub._restored(stored)["params/k"] - weights)
+    assert (error.max(axis=0) < 5e-3 * np.abs(weights).max(axis=0)).all()

@@ -359,6 +359,8 @@ def test_what_is_saved_is_the_state_as_it_was_though_the_next_step_takes_its_pla
     assert saved.steps() == [1, 2] and saved.config(2)["number"] == 2
     np.testing.assert_array_equal(saved.state(2, state)["x"], 20)
     assert saved.damage(1) == saved.damage(2) == []
+    saved._sum_file(2).write_text("[]")
+    assert saved.damage(2) == [saved._sum_file(2).name]
 
 
 def test_notes_are_saved_as_they_were_and_a_whole_step_is_never_written_over(tmp_path):

@@ -52,8 +52,10 @@ def mixture_level(level: Level, mixture: jax.Array) -> jax.Array:
     """``(batch, channels, samples)`` -> ``(batch,)``: what each mixture is divided by, 1 for silence."""
     if level == "none":
         return jnp.ones(mixture.shape[:1], mixture.dtype)
+    peak = jnp.max(jnp.abs(mixture), axis=(1, 2))
+    heard = peak > jnp.finfo(peak.dtype).tiny
+    peak = jnp.where(heard, peak, 1.0)
     if level == "peak":
-        found = jnp.max(jnp.abs(mixture), axis=(1, 2))
-    else:
-        found = jnp.sqrt(jnp.mean(jnp.square(mixture), axis=(1, 2)))
-    return jnp.where(found > jnp.finfo(found.dtype).tiny, found, 1.0)
+        return peak
+    square = jnp.mean(jnp.square(mixture / peak[:, None, None]), axis=(1, 2))
+    return jnp.where(heard, peak * jnp.sqrt(jnp.where(heard, square, 1.0)), 1.0)

@@ -48,9 +48,8 @@ def find_tracks(arguments: list[str], out: Path) -> Iterator[Track | UserError]:
 
 def _output_below(folder, out):
     """The folder of output that a search of ``folder`` would come upon, if any."""
-    return next(
-        (place for place in (out.parent, out) if _below(place, folder) and not place.samefile(folder)), None
-    )
+    places = (place for place in (out.parent, out) if _below(place, folder))
+    return next((place for place in places if place.resolve() != folder.resolve()), None)
 
 
 def _below(path, folder):

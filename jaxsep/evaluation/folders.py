@@ -129,15 +129,26 @@ def find_references(folder, refused=None) -> dict[str, dict[str, Path]]:
 
 
 def find_tracks(folder, refused=None) -> dict[str, dict[str, Path]]:
-    """``{track: {stem: file}}`` of a folder; ``refused`` as in :func:`jaxsep.audio.audio_files`."""
+    """``{track: {stem: file}}`` of a folder; ``refused`` as in :func:`jaxsep.audio.audio_files`.
+
+    A track with two files of one stem, as of two formats, is given to ``refused``, too, and left out.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{show(folder)}: there is no such folder")
     tracks: dict[str, dict[str, Path]] = {}
+    twice: dict[str, UserError] = {}
     for path in audio_files(folder, 1, refused):
         if len(path.relative_to(folder).parts) == 2:
-            tracks.setdefault(path.parent.name, {})[path.stem] = path
-    if not tracks:
+            first = tracks.setdefault(path.parent.name, {}).setdefault(path.stem, path)
+            if first != path:
+                text = f"{show(first)} and {show(path.name)}: two files of one stem; leave the one to score"
+                twice[path.parent.name] = UserError(text)
+    for track, problem in twice.items():
+        del tracks[track]
+        if refused:
+            refused(problem)
+    if not tracks and not twice:
         raise UserError(f"{show(folder)}: holds no TRACK/STEM audio files")
     return tracks
 
