@@ -89,8 +89,9 @@ def _at_one_level(reference, estimate):
 def _unit(x):
     """The power of two that brings the peak of each signal near 1, so that no square under- or overflows and
     nothing is rounded; ``(..., 1)``."""
-    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True)))
-    return jnp.ldexp(jnp.ones(exponent.shape, x.dtype), jnp.clip(-exponent, -120, 120))
+    peak = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    _, exponent = jnp.frexp(peak)
+    return jnp.ldexp(jnp.ones_like(peak), jnp.clip(-exponent, -120, 120))
 
 
 def _dot(a, b):
