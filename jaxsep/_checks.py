@@ -19,6 +19,12 @@ _MOST = 64
 _FEW = 8
 
 
+def check_floats(name: str, x) -> None:
+    """Refuse a numpy or jax array of anything but floats, of which bfloat16 is one."""
+    if not jax.dtypes.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"{name}.dtype={x.dtype}: expected floats; divide integers by full scale")
+
+
 def as_float(name: str, value, dtype=jnp.float32) -> jax.Array:
     """Return ``value`` as a jax array of ``dtype``; refuse what is not floating-point."""
     value = value if hasattr(value, "dtype") else np.asarray(value)

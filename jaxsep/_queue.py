@@ -15,7 +15,7 @@ class Queue:
 
     def put(self, block: np.ndarray) -> None:
         if block.shape[-1]:
-            self._blocks.append(np.array(block))  # a copy: a caller may fill its buffer again
+            self._blocks.append(block)
             self.size += block.shape[-1]
 
     def take(self, count: int) -> np.ndarray:

@@ -44,9 +44,11 @@ def check_writable(path) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from error
 
 
-def write_atomically(path, data: bytes) -> None:
-    """Write a file so that it is either whole or not there."""
+def write_atomically(path, data: bytes | str) -> None:
+    """Write a file so that it is either whole or not there; text in UTF-8, with names of files in it that are
+    none as they were."""
     path = Path(path)
+    data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     handle, name = _temporary(path)
     try:
         with os.fdopen(handle, "wb") as file:

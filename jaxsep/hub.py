@@ -80,7 +80,7 @@ def save_model(
     write_atomically(folder / _WEIGHTS, weights)
     write_atomically(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     card = card or _plain_card(folder, system, config)
-    write_atomically(folder / _CARD, card.encode("utf-8", "surrogateescape"))
+    write_atomically(folder / _CARD, card)
     return folder
 
 

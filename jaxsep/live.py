@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsep._checks import check_floats
 from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import Spectral
@@ -256,10 +257,9 @@ class LiveStream:
         """
         if self._finished:
             raise ValueError("push: this stream was finished; start another")
-        if not np.issubdtype(block.dtype, np.floating):
-            raise ValueError(f"block.dtype={block.dtype}: expected floats; divide integers by full scale")
+        check_floats("block", block)
         self._samples += block.shape[1]
-        self._waiting.put(block)
+        self._waiting.put(np.array(block))  # a copy, for the caller may fill its buffer again
         return self._run()
 
     def finish(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxsep._checks import samples_last
+from jaxsep._checks import check_floats, samples_last
 from jaxsep._queue import Queue
 from jaxsep.audio import Resampler
 from jaxsep.compilation import compiler_options
@@ -167,8 +167,7 @@ class Separator:
             infinity, or a rate that is no number of Hz from 1 to 10 million.
         """
         x = np.asarray(waveform)
-        if not jax.dtypes.issubdtype(x.dtype, np.floating):  # bfloat16 is none to numpy
-            raise ValueError(f"waveform.dtype={x.dtype}: expected floats; divide integers by full scale")
+        check_floats("waveform", x)
         if x.ndim not in (1, 2) or 0 in x.shape:
             raise ValueError(f"waveform.shape={x.shape}: expected (samples,) or (channels, samples)")
         if x.ndim == 2:
@@ -215,6 +214,7 @@ class Separator:
 
         def watched():
             for block in blocks:
+                block = np.array(block)  # a copy, for the caller may fill its buffer again
                 mixture.put(block)
                 yield down.push(block)
             yield down.finish()

@@ -212,3 +212,19 @@ def test_where_memory_runs_out_batches_of_windows_get_smaller_and_nothing_is_los
 def test_what_float32_does_not_hold_is_refused(separator):
     with pytest.raises(ValueError, match="waveform: holds NaN, infinity or more than float32 does"):
         separator(np.full(2000, 1e39), 8000)
+
+
+def test_a_buffer_that_is_filled_again_changes_nothing(separator, rng):
+    x = rng.standard_normal((1, 9000)).astype(np.float32)
+
+    def again():
+        buffer = np.empty((1, 100), np.float32)
+        for start in range(0, 9000, 100):
+            buffer[:] = x[:, start : start + 100]
+            yield buffer
+
+    found = np.concatenate([b.stems["vocals"] for b in separator.stream(again(), 8000, 1)], axis=1)
+    fresh = np.concatenate(
+        [b.stems["vocals"] for b in separator.stream((b.copy() for b in again()), 8000, 1)], axis=1
+    )
+    np.testing.assert_array_equal(found, fresh)

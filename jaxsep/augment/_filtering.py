@@ -24,7 +24,7 @@ def apply_gain(x, gain: Callable[[jax.Array], jax.Array], reach: float = 1024) -
     at_least_ndim("x", x, 1, "(..., samples)")
     samples = x.shape[-1]
     # Zeros at the end, so that it does not run into the start.
-    size = 1024 * (samples // 1024 + 1 + math.ceil(max(reach, 1) / 1024))
+    size = 1024 * (samples // 1024 + 1 + math.ceil(reach / 1024))
     gains = gain(jnp.linspace(0.0, 1.0, size // 2 + 1)).astype(x.dtype)
 
     def part(x, gains):

@@ -14,6 +14,8 @@ from jaxsep.augment._filtering import apply_gain
 _SLOPE = 0.1
 #: Samples, times the cut-off as a share of the Nyquist frequency, that the filter rings on.
 _REACH = 40.0
+#: The lowest cut-off there is room for where it is not known.
+_LOWEST = 0.04
 
 
 @standard_promotion
@@ -64,9 +66,8 @@ def lowpass(x, cutoff) -> jax.Array:
       >>> bool(jnp.allclose(lowpass(x, 0.2)[500:-500], jnp.sin(0.1 * jnp.arange(500.0, 3500.0)), atol=0.01))
       True
     """
-
     if isinstance(cutoff, jax.core.Tracer):
-        return _lowpass(x, cutoff, lowest=0.04)
+        return _lowpass(x, cutoff, lowest=_LOWEST)
     if not cutoff > 0:
         raise ValueError(f"cutoff={cutoff}: expected a share of the Nyquist frequency above 0")
     return _lowpass(x, cutoff, lowest=float(cutoff))

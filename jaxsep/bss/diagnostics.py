@@ -101,7 +101,10 @@ def mutual_information(x, *, bins: int = 32) -> jax.Array:
 
 
 def _ranks(x):
-    """Ranks along the last axis; equal values have the middle one of theirs, not one by their time."""
+    """Ranks along the last axis; equal values have the middle one of theirs, not one by their time.
+
+    As ``jax.scipy.stats.rankdata`` less 1, which fails inside ``shard_map``.
+    """
     order = jnp.argsort(x, axis=-1)
     values, place = jnp.take_along_axis(x, order, axis=-1), jnp.arange(x.shape[-1])
     differ = values[..., 1:] != values[..., :-1]

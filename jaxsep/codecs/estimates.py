@@ -58,4 +58,4 @@ def mixture_level(level: Level, mixture: jax.Array) -> jax.Array:
     if level == "peak":
         return peak
     square = jnp.mean(jnp.square(mixture / peak[:, None, None]), axis=(1, 2))
-    return jnp.where(heard, peak * jnp.sqrt(jnp.where(heard, square, 1.0)), 1.0)
+    return peak * jnp.sqrt(jnp.where(heard, square, 1.0))

@@ -76,4 +76,4 @@ def _report(out, parts, stems, scores):
     text = "A made-up song, separated by jaxsep. No recording was used to make it."
     track = PageTrack("A made-up song", [mixture, *pairs], _RATE, rows)
     page = listening_page("jaxsep demo", [track], text=text)
-    write_atomically(out / "index.html", page.encode("utf-8", "surrogateescape"))
+    write_atomically(out / "index.html", page)

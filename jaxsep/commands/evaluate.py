@@ -65,7 +65,7 @@ def evaluate(options) -> int:
     if options.json:
         _write_json(options.json, result)
     if options.csv:
-        write_atomically(Path(options.csv), _csv(result).encode("utf-8", "surrogateescape"))
+        write_atomically(Path(options.csv), _csv(result))
     if options.html:
         write_page(options, estimates, name, result)
     if not options.quiet:

@@ -36,7 +36,7 @@ def write_page(options, estimates, name: str, result) -> None:
         curve=curve,
         config=config,
     )
-    write_atomically(Path(options.html), page.encode("utf-8", "surrogateescape"))
+    write_atomically(Path(options.html), page)
 
 
 def _page_track(track, rate, references, estimates, result, seconds):

@@ -30,7 +30,7 @@ def show_stems(place: Place, *, plot: bool, page: bool) -> None:
     if page:
         text = "Stems as jaxsep separated them; the first minute."
         html = listening_page(place.name, [PageTrack(place.name, sounds, rate, [])], text=text)
-        write_atomically(place.folder / f"{before}index.html", html.encode("utf-8", "surrogateescape"))
+        write_atomically(place.folder / f"{before}index.html", html)
 
 
 def _head(path):

@@ -42,6 +42,11 @@ class Track:
     extra: bool = False
     """From a folder of more clips for training."""
 
+    @property
+    def origin(self) -> str:
+        """The recording that it was cut from, or is."""
+        return self.recording or self.name
+
 
 @dataclass(frozen=True)
 class Bank:

@@ -163,20 +163,19 @@ def in_fold(tracks: list[Track], folds: int, fold: int, part: Part) -> list[Trac
     """
     held_by: dict[str, int] = {}
     for label in sorted({t.label for t in tracks}):
-        names = shuffled({_recording(t) for t in tracks if t.label == label and not t.extra})
+        names = shuffled({t.origin for t in tracks if t.label == label and not t.extra})
         if len(names) < folds:
             what = f"recordings of {label}" if label else "recordings"
             raise UserError(f"data.folds={folds}: too many for the {len(names)} {what} there are")
         for i, name in enumerate(names):
             held_by.setdefault(name, i % folds)
-    held_out = [t for t in tracks if held_by.get(_recording(t)) == fold]
+
+    def held_out(track):
+        return held_by.get(track.origin) == fold
+
     if part == "valid":
-        return [t for t in held_out if not t.extra]
-    return [t for t in tracks if held_by.get(_recording(t)) != fold]
-
-
-def _recording(track):
-    return track.recording or track.name
+        return [t for t in tracks if held_out(t) and not t.extra]
+    return [t for t in tracks if not held_out(t)]
 
 
 def shuffled(names) -> list[str]:

@@ -52,7 +52,7 @@ def track_table(config: TrainConfig) -> list[dict]:
         excerpt, skip = config.excerpt_samples, round(getattr(data.recipe, "skip_seconds", 0.0) * rate)
         for track, length in zip(bank.tracks, bank.lengths.tolist(), strict=True):
             starts = section_starts(length, excerpt, skip, getattr(data.recipe, "sections", 0)) / rate
-            row = {"part": part, "track": track.name, "recording": track.recording or track.name}
+            row = {"part": part, "track": track.name, "recording": track.origin}
             row |= {"class": track.label, "seconds": f"{length / rate:.2f}"}
             row |= {"sections": " ".join(f"{s:.2f}" for s in starts)}
             names = (track.label,) if track.label else sources
