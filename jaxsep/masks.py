@@ -71,15 +71,46 @@ def residual_mask(masks: jax.Array, residual: int = -1, axis: int = -3) -> jax.A
       >>> residual_mask(jnp.array([[[0.75, 1.0]], [[0.0, 1.0]], [[1.0, 1.0]]]))[:, 0].tolist()
       [[0.75, 0.5], [0.0, 0.5], [0.25, 0.0]]
     """
-    count = masks.shape[axis]
-    sources = jnp.arange(count) == place_within("residual", residual, count, "sources")
-    shape = [1] * masks.ndim
-    shape[axis] = -1
-    sources = sources.reshape(shape)
-    others = jnp.where(sources, 0.0, masks)
-    total = jnp.sum(others, axis=axis, keepdims=True)
-    others = others / jnp.maximum(total, 1.0)
-    return jnp.where(sources, jnp.maximum(1.0 - total, 0.0), others)
+    residual = place_within("residual", residual, masks.shape[axis], "sources")
+    return complete_masks(at_most_one(jnp.delete(masks, residual, axis=axis), axis), residual, axis)
+
+
+def complete_masks(others: jax.Array, residual: int, axis: int = -3) -> jax.Array:
+    """All masks, of those of all sources but the residual's, which is what they leave of the mixture.
+
+    Args:
+      others: ``(..., sources - 1, bins, frames)`` floats in [0, 1], over ``axis`` at most 1 together.
+      residual: index of the residual's mask among all.
+      axis: the axis of the sources.
+
+    Returns:
+      ``(..., sources, bins, frames)``, in [0, 1]; over ``axis`` it sums to 1.
+
+    Raises:
+      ValueError: an index of none.
+
+    Example:
+      >>> complete_masks(jnp.array([[[0.25]], [[0.5]]]), 1).ravel().tolist()
+      [0.25, 0.25, 0.5]
+    """
+    residual = place_within("residual", residual, others.shape[axis] + 1, "sources")
+    rest = jnp.maximum(1.0 - jnp.sum(others, axis=axis, keepdims=True), 0.0)
+    before, after = jnp.split(others, [residual], axis=axis)
+    return jnp.concatenate([before, rest, after], axis=axis)
+
+
+def at_most_one(masks: jax.Array, axis: int = -3) -> jax.Array:
+    """Masks scaled down to a sum of 1 where they sum to more.
+
+    Args:
+      masks: ``(..., sources, bins, frames)`` floats of at least 0.
+      axis: the axis of the sources.
+
+    Example:
+      >>> at_most_one(jnp.array([[[1.5, 0.5]], [[0.5, 0.25]]])).tolist()
+      [[[0.75, 0.5]], [[0.25, 0.25]]]
+    """
+    return masks / jnp.maximum(jnp.sum(masks, axis=axis, keepdims=True), 1.0)
 
 
 def slowed_mask(masks: jax.Array, *, speed: float, frames: int) -> jax.Array:

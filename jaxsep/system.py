@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxsep import parts
 from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
-from jaxsep.masks import residual_mask, slowed_mask
+from jaxsep.masks import at_most_one, complete_masks, slowed_mask
 from jaxsep.networks import LSTMMask
 from jaxsep.parts import Network, check_ranges, checked, ranged
 from jaxsep.resampling import resample
@@ -274,9 +274,18 @@ class System:
         return close(codec.transform.synthesize(found, samples), mixture, self.residual)
 
     def _separate(self, variables, mixture):
-        """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``."""
+        """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``.
+
+        Where the stems sum to the mixture, the residual's is what the others leave: an inverse less.
+        """
+        codec, residual = self.config.codec, self.residual
         estimates, encoded = self._at_all_speeds(variables, mixture)
-        return estimates.waveforms * encoded.level[:, None, None, None]
+        level = encoded.level[:, None, None, None]
+        if not codec.sums_to_mixture:
+            return estimates.waveforms * level
+        others = codec.others(encoded, estimates.masks, mixture.shape[-1], residual) * level
+        rest = mixture[:, None] - jnp.sum(others, axis=1, keepdims=True)
+        return jnp.concatenate([others[:, :residual], rest, others[:, residual:]], axis=1)
 
     def _at_all_speeds(self, variables, mixture):
         """The network's estimates, their masks averaged over ``config.speeds``, and what was encoded."""
@@ -291,18 +300,22 @@ class System:
     def _averaged_masks(self, variables, mixture, masks):
         """Average the masks of the mixture with those found when it is played at other speeds.
 
-        Where resampling leaves nothing to hear, its own stand for theirs.
+        Where resampling leaves nothing to hear, its own stand for theirs. The residual's is what the others
+        leave.
         """
-        power, bins = self.config.speeds_power, masks.shape[-2]
+        power, bins, residual = self.config.speeds_power, masks.shape[-2], self.residual
+        masks = jnp.delete(masks, residual, axis=1)
         total = masks**power
         for speed in map(_fraction, self.config.speeds):
             played = resample(mixture, speed.numerator, speed.denominator, rolloff=_ROLLOFF)
-            found: Any = self.forward(variables, played)[0].masks
-            found = slowed_mask(found, speed=float(speed), frames=masks.shape[-1])
+            played_masks: Any = self.forward(variables, played)[0].masks
+            found = slowed_mask(
+                jnp.delete(played_masks, residual, axis=1), speed=float(speed), frames=masks.shape[-1]
+            )
             heard = max(1.0, float(speed)) * jnp.arange(bins) <= _ROLLOFF * (bins - 1)
             total = total + jnp.where(heard[:, None], found, masks) ** power
         mean = total / (1 + len(self.config.speeds))
-        return mean if power == 1 else residual_mask(mean ** (1 / power), self.residual, axis=1)
+        return complete_masks(mean if power == 1 else at_most_one(mean ** (1 / power), 1), residual, 1)
 
 
 def _joined(sources, mixture):

@@ -185,8 +185,30 @@ def test_what_lies_above_the_bins_goes_where_the_config_says(rng, above, exponen
     mean = np.asarray(expected.mean(axis=-2, keepdims=True))
     wanted = {"average": mean, "zeros": 0 * mean, "residual": np.eye(3)[2].reshape(1, 3, 1, 1, 1)}[above]
     np.testing.assert_allclose(shares, np.broadcast_to(wanted, shares.shape), atol=1e-4)
+    others = codec.others(encoded, estimates.masks, 3000, residual=2)
+    np.testing.assert_allclose(others, estimates.waveforms[:, :2], atol=1e-6)
     total = estimates.waveforms.sum(1) * encoded.level
     assert np.allclose(total, mixture, atol=1e-4) == codec.sums_to_mixture == (above != "zeros")
+
+
+@pytest.mark.parametrize("residual", ["low", "middle", "high"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_stems_are_the_estimates_waveforms(rng, residual, channels):
+    """Though the residual's is what the others leave of the mixture."""
+    codec = Codec(STFT(n_fft=256, hop_length=64, bins=40, above="residual"))
+    config = SystemConfig(
+        sources=("low", "middle", "high"),
+        residual=residual,
+        channels=channels,
+        codec=codec,
+        network=UNet(levels=1, filters=2, dropout=0.0),
+    )
+    system = System(config)
+    variables = system.init(jax.random.key(0))
+    mixture = jnp.asarray(rng.standard_normal((2, channels, 3000)), jnp.float32)
+    estimates, encoded, _ = system.forward(variables, mixture)
+    expected = estimates.waveforms * encoded.level[:, None, None, None]
+    np.testing.assert_allclose(system.separate_channels(variables, mixture), expected, atol=1e-5)
 
 
 def test_estimates_above_the_mixture_are_its_shares(sources):

@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import convolve2d
 
 from jaxsep.networks import UNet
-from jaxsep.nn.convolution import conv, conv_down, conv_up
+from jaxsep.nn.convolution import conv, conv_dilated, conv_down, conv_up
 
 
 def plain(x, kernel, way):
@@ -30,7 +30,7 @@ def plain(x, kernel, way):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 9])
-@pytest.mark.parametrize(("way", "outputs"), [("same", 2), ("down", 2), ("up", 2), ("up", 17)])
+@pytest.mark.parametrize(("way", "outputs"), [("same", 2), ("down", 2), ("up", 1), ("up", 2), ("up", 17)])
 def test_convolutions_equal_scipy(rng, size, way, outputs):
     x = rng.standard_normal((2, 12, 8, 3)).astype(np.float32)
     kernel = rng.standard_normal((size, size, 3, outputs)).astype(np.float32)
@@ -40,7 +40,7 @@ def test_convolutions_equal_scipy(rng, size, way, outputs):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-@pytest.mark.parametrize(("inputs", "outputs"), [(2, 18), (18, 2)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 18), (18, 2), (3, 1)])
 def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs):
     x = rng.standard_normal((2, 4, 6, inputs)).astype(np.float32)
     kernel = rng.standard_normal((size, size, inputs, outputs)).astype(np.float32)
@@ -59,6 +59,24 @@ def test_gradients_of_strided_convolutions_equal_xlas(rng, size, inputs, outputs
             for f in (ours, theirs)
         )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), given, expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 1), (2, 3)])
+def test_a_dilated_convolution_and_its_gradients_equal_xlas(rng, size, inputs, outputs):
+    x = rng.standard_normal((2, 5, 9, inputs)).astype(np.float32)
+    kernel = rng.standard_normal((size, size, inputs, outputs)).astype(np.float32)
+    options = dict(rhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(size - 1, size - 1)] * 2, **options)
+
+    np.testing.assert_allclose(conv_dilated(x, kernel), plain(x, kernel), atol=1e-5)
+    given, expected = (
+        jax.jit(jax.grad(lambda x, k, f=f: jnp.sum(jnp.sin(f(x, k))), argnums=(0, 1)))(x, kernel)
+        for f in (conv_dilated, plain)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), given, expected)
 
 
 def test_an_odd_size_is_refused():

@@ -161,6 +161,15 @@ class Codec:
         magnitudes = masks * encoded.magnitude[:, None]
         return self.inversion(self.transform, encoded, masks, magnitudes, length, residual, False)
 
+    def others(self, encoded: Encoded, masks: jax.Array, length: int, residual: int = -1) -> jax.Array:
+        """The waveforms that :meth:`apply_masks` gives, without that of the source ``residual``.
+
+        Of a codec whose stems sum to the mixture: the missing one is what these leave.
+        """
+        masks = jnp.delete(masks, residual, axis=1)
+        magnitudes = masks * encoded.magnitude[:, None]
+        return self.inversion(self.transform, encoded, masks, magnitudes, length, None, False)
+
     def spectra(self, encoded: Encoded, estimates: Estimates, residual: int = -1) -> jax.Array:
         """Complex spectra ``(batch, sources, channels, n_fft // 2 + 1, frames)`` of a :attr:`phased` codec's
         estimates, relative to the level."""

@@ -109,13 +109,13 @@ class STFT(Spectral):
         """Complex spectra -> magnitudes in those bins."""
         return magnitude(self.in_bins(spectra))
 
-    def masked(self, spectrum: jax.Array, masks: jax.Array, residual: int) -> jax.Array:
+    def masked(self, spectrum: jax.Array, masks: jax.Array, residual: int | None) -> jax.Array:
         """Spectra of the sources, of all bins.
 
         Args:
           spectrum: ``(batch, channels, bins, frames)`` of the mixture.
           masks: ``(batch, sources, channels, num_bins, frames)``.
-          residual: the source that takes what the bins above leave over.
+          residual: the source that takes what the bins above leave over; None where it is not among these.
         """
         if self.bins is not None:
             masks = jnp.concatenate([masks, self._above(masks, residual)], axis=-2)
@@ -142,6 +142,7 @@ class STFT(Spectral):
             mean = jnp.mean(masks, axis=-2, keepdims=True)
             return jnp.repeat(mean, count, axis=-2)
         sources = jnp.arange(masks.shape[1])
-        chosen = sources == residual % len(sources) if self.above == "residual" else False
+        takes = self.above == "residual" and residual is not None
+        chosen = sources == residual % len(sources) if takes else False
         shape = (*masks.shape[:-2], count, masks.shape[-1])
         return jnp.broadcast_to(jnp.asarray(chosen, masks.dtype).reshape(-1, 1, 1, 1), shape)

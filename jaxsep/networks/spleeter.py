@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsep.networks.network import YNNPACK_PRODUCTS, LinenNetwork
-from jaxsep.nn.convolution import Conv
+from jaxsep.nn.convolution import Conv, conv_dilated
 from jaxsep.nn.images import from_image, to_image
 from jaxsep.nn.layers import ACTIVATIONS, BatchNorm, Dropout
 from jaxsep.parts import ranged, register
@@ -95,9 +95,4 @@ class DilatedConv(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", nn.initializers.he_normal(), (4, 4, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        layout = ("NHWC", "HWIO", "NHWC")
-        pads = [(3, 3), (3, 3)]
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), pads, rhs_dilation=(2, 2), dimension_numbers=layout
-        )
-        return y + bias
+        return conv_dilated(x, kernel) + bias
