@@ -1,4 +1,4 @@
-"""Fair timing: both sides warm, called in turn, blocked until ready; the ratio of medians."""
+"""Fair timing: both sides warm, in turn, each after a pause, blocked until ready; the ratio of medians."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-#: Seconds before each call: idle threads of OpenBLAS and OpenMP go on spinning for over 0.1 s.
+#: Seconds before each side: idle threads of OpenBLAS and OpenMP go on spinning for over 0.1 s.
 _PAUSE = 0.3
+#: Seconds of calls, at least one, before the one that is timed: the pause cools caches, clocks and threads.
+_WARM = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def compare(
     rounds: int = 11,
     error: dict[str, float] | None = None,
 ) -> list[Result]:
-    """Time ``ours`` and every peer in turn, ``rounds`` times each after one warm call."""
+    """Time ``ours`` and every peer in turn, ``rounds`` times each, warm."""
     everyone = {"ours": ours, **peers}
     times: dict[str, list[float]] = {name: [] for name in everyone}
     for call in everyone.values():
@@ -46,10 +48,7 @@ def compare(
     for _ in range(rounds):
         for name, call in everyone.items():
             time.sleep(_PAUSE)
-            jax.block_until_ready(call())  # the pause cooled caches and clocks
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            times[name].append(time.perf_counter() - start)
+            times[name].append(_warm_time(call))
     medians = {name: 1e3 * float(np.median(t)) for name, t in times.items()}
     spreads = {name: spread_of(t) for name, t in times.items()}
     return [
@@ -64,6 +63,16 @@ def compare(
         )
         for peer in peers
     ]
+
+
+def _warm_time(call):
+    """Seconds that a call takes behind ``_WARM`` seconds of others."""
+    begin = start = time.perf_counter()
+    while start - begin < _WARM or start == begin:
+        jax.block_until_ready(call())
+        start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
 
 
 def difference(ours, theirs) -> float:

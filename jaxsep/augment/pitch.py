@@ -33,8 +33,9 @@ def time_stretch(x, rate, length: int | None = None) -> jax.Array:
       >>> time_stretch(jnp.ones(24000), 1.2).shape
       (20000,)
 
-    Equal to ``librosa.effects.time_stretch`` up to rounding, the last window aside: x is followed
-    by silence here, and simply ends there.
+    Equal to ``librosa.effects.time_stretch``, the last window aside: x is followed by silence here, and
+    simply ends there. What rounding does to the phase of a weak bin stays in the frames behind it, up to a
+    hundredth of the largest value in noise.
     """
     x, rate = _checked(x, "rate", rate)
     length = round(x.shape[-1] / rate) if length is None else at_least("length", length, 1)

@@ -14,6 +14,7 @@ from jaxsep.losses.errors import magnitude_mse
 from jaxsep.losses.part import Reduction, over_channels, reduced
 from jaxsep.masks import binary_mask, phase_sensitive_mask, wiener_mask
 from jaxsep.parts import ranged, register
+from jaxsep.spectral import magnitude
 
 
 def mask_mse(
@@ -61,16 +62,17 @@ def mask_mse(
         "wiener": wiener_mask,
         "phase_sensitive": phase_sensitive_mask,
     }
-    scale = jnp.sqrt(_weights(spectra, emphasis)) if emphasis else 1.0
+    scale = _scales(spectra, emphasis) if emphasis else 1.0
     return magnitude_mse(scale * estimate, scale * ideal[target](spectra))
 
 
-def _weights(spectra: jax.Array, emphasis: float) -> jax.Array:
-    """``|mixture| ** emphasis`` over its mean; 0 in silence."""
-    magnitude = jnp.abs(jnp.sum(spectra, axis=-3, keepdims=True))
-    weights = magnitude**emphasis
-    mean = jnp.mean(weights, axis=(-2, -1), keepdims=True)
-    return weights / jnp.where(mean > 0, mean, 1.0)
+def _scales(spectra: jax.Array, emphasis: float) -> jax.Array:
+    """The root of ``|mixture| ** emphasis`` over its mean; 0 in silence, where it gives no gradient."""
+    size = magnitude(jnp.sum(spectra, axis=-3, keepdims=True))
+    heard = size > 0
+    root = jnp.where(heard, jnp.where(heard, size, 1.0) ** (emphasis / 2), 0.0)
+    mean = jnp.mean(jnp.square(root), axis=(-2, -1), keepdims=True)
+    return root / jnp.sqrt(jnp.where(mean > 0, mean, 1.0))
 
 
 @register("loss", "mask_mse")
