@@ -68,7 +68,7 @@ def compare(
 def _warm_time(call):
     """Seconds that a call takes behind ``_WARM`` seconds of others."""
     begin = start = time.perf_counter()
-    while start - begin < _WARM or start == begin:
+    while start - begin < _WARM:
         jax.block_until_ready(call())
         start = time.perf_counter()
     jax.block_until_ready(call())

@@ -94,9 +94,18 @@ def complete_masks(others: jax.Array, residual: int, axis: int = -3) -> jax.Arra
       [0.25, 0.25, 0.5]
     """
     residual = place_within("residual", residual, others.shape[axis] + 1, "sources")
-    rest = jnp.maximum(1.0 - jnp.sum(others, axis=axis, keepdims=True), 0.0)
-    before, after = jnp.split(others, [residual], axis=axis)
-    return jnp.concatenate([before, rest, after], axis=axis)
+    return inserted(others, jnp.maximum(1.0 - jnp.sum(others, axis=axis, keepdims=True), 0.0), residual, axis)
+
+
+def inserted(others: jax.Array, one: jax.Array, index: int, axis: int) -> jax.Array:
+    """An array with ``one``, of length 1 there, put before the ``index``-th of an axis.
+
+    Example:
+      >>> inserted(jnp.array([1, 3]), jnp.array([2]), 1, axis=0).tolist()
+      [1, 2, 3]
+    """
+    before, after = jnp.split(others, [index], axis=axis)
+    return jnp.concatenate([before, one, after], axis=axis)
 
 
 def at_most_one(masks: jax.Array, axis: int = -3) -> jax.Array:
@@ -105,6 +114,9 @@ def at_most_one(masks: jax.Array, axis: int = -3) -> jax.Array:
     Args:
       masks: ``(..., sources, bins, frames)`` floats of at least 0.
       axis: the axis of the sources.
+
+    Returns:
+      Array of the same shape.
 
     Example:
       >>> at_most_one(jnp.array([[[1.5, 0.5]], [[0.5, 0.25]]])).tolist()

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxsep import parts
 from jaxsep._checks import as_float, at_least, at_least_ndim, standard_promotion
 from jaxsep.codecs import STFT, Codec, Encoded, Estimates
-from jaxsep.masks import at_most_one, complete_masks, slowed_mask
+from jaxsep.masks import at_most_one, complete_masks, inserted, slowed_mask
 from jaxsep.networks import LSTMMask
 from jaxsep.parts import Network, check_ranges, checked, ranged
 from jaxsep.resampling import resample
@@ -276,16 +276,17 @@ class System:
     def _separate(self, variables, mixture):
         """``(batch, channels, samples)`` -> ``(batch, sources, channels, samples)``.
 
-        Where the stems sum to the mixture, the residual's is what the others leave: an inverse less.
+        Where the stems sum to the mixture, the residual's is what the others leave: under ``jit`` an inverse
+        less.
         """
         codec, residual = self.config.codec, self.residual
         estimates, encoded = self._at_all_speeds(variables, mixture)
         level = encoded.level[:, None, None, None]
-        if not codec.sums_to_mixture:
+        if not getattr(codec, "apart", False):
             return estimates.waveforms * level
         others = codec.others(encoded, estimates.masks, mixture.shape[-1], residual) * level
         rest = mixture[:, None] - jnp.sum(others, axis=1, keepdims=True)
-        return jnp.concatenate([others[:, :residual], rest, others[:, residual:]], axis=1)
+        return inserted(others, rest, residual, axis=1)
 
     def _at_all_speeds(self, variables, mixture):
         """The network's estimates, their masks averaged over ``config.speeds``, and what was encoded."""

@@ -211,6 +211,29 @@ def test_stems_are_the_estimates_waveforms(rng, residual, channels):
     np.testing.assert_allclose(system.separate_channels(variables, mixture), expected, atol=1e-5)
 
 
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """An inversion that looks at all sources, and does not say that each is of its own mask."""
+
+    name = "together"
+    exact = True
+
+    def __call__(self, transform, encoded, masks, magnitudes, length, residual, direct):
+        stems = transform.synthesize(transform.masked(encoded.spectrum, masks, residual % 2), length)
+        return stems + stems[:, :1] - stems[:, 1:]
+
+
+def test_an_inversion_of_ones_own_is_given_every_source(rng):
+    codec = Codec(STFT(n_fft=256, hop_length=64), inversion=Together())
+    assert not codec.apart and codec.sums_to_mixture and Codec().apart
+    system = System(SystemConfig(codec=codec, network=LSTMMask(layers=1, width=4)))
+    variables = system.init(jax.random.key(0))
+    mixture = jnp.asarray(rng.standard_normal((1, 1, 3000)), jnp.float32)
+    estimates, encoded, _ = system.forward(variables, mixture)
+    expected = estimates.waveforms * encoded.level[:, None, None, None]
+    np.testing.assert_array_equal(system.separate_channels(variables, mixture), expected)
+
+
 def test_estimates_above_the_mixture_are_its_shares(sources):
     """Direct estimates three times too loud: left, cut to shares there, or taken as shares everywhere."""
     direct = dataclasses.replace(SPECTRUM, head=Direct(), scale=Log())

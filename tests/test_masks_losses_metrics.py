@@ -189,6 +189,12 @@ def test_emphasized_mask_error_is_that_of_the_masked_magnitudes(rng, target):
         np.testing.assert_allclose(got, value / (mixture**e).mean(), rtol=1e-4)
     silent = losses.mask_mse(estimate, 0 * spectra, target, emphasis=1.0)
     assert np.isfinite(silent)
+    for level in (1e-22, 1e-19, 1e20):
+        scaled = losses.mask_mse(estimate, np.complex64(level) * spectra, target, emphasis=0.5)
+        same = losses.mask_mse(estimate, spectra, target, emphasis=0.5)
+        np.testing.assert_allclose(
+            scaled, losses.mask_mse(estimate, spectra, target, emphasis=0.5), rtol=1e-4
+        )
     quiet = np.where(np.arange(7) < 3, 0, spectra).astype(np.complex64)
     error = partial(losses.mask_mse, estimate, target=target, emphasis=0.5)
     assert np.isfinite(jax.grad(error)(quiet)).all()

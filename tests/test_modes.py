@@ -55,6 +55,7 @@ CALLS = {
     "ratio_mask": lambda x: masks.ratio_mask(sizes(x)),
     "at_most_one": lambda x: masks.at_most_one(sizes(x)),
     "complete_masks": lambda x: masks.complete_masks(masks.at_most_one(sizes(x)), 1),
+    "inserted": lambda x: masks.inserted(x, x[:, :1], 1, axis=1),
     "residual_mask": lambda x: masks.residual_mask(masks.ratio_mask(sizes(x))),
     "slowed_mask": lambda x: masks.slowed_mask(masks.ratio_mask(sizes(x)), speed=0.8, frames=10),
     "wiener_mask": lambda x: masks.wiener_mask(spectra(x)),

@@ -79,6 +79,18 @@ def test_a_dilated_convolution_and_its_gradients_equal_xlas(rng, size, inputs, o
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), given, expected)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_sums_of_few_channels_are_of_float32_at_least(rng, dtype):
+    """Rounded once, at the end, in any precision and without implicit promotion."""
+    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("strict"):
+        x = jnp.asarray(rng.standard_normal((1, 6, 8, 2)), dtype)
+        kernel = jnp.asarray(rng.standard_normal((5, 5, 2, 1)), dtype)
+        wide = (np.asarray(a, np.float64) for a in (x[0], kernel))
+        y = conv_up(x, kernel)
+        assert y.dtype == conv_dilated(x, kernel[:4, :4]).dtype == dtype
+    np.testing.assert_allclose(np.asarray(y[0], np.float64), plain(*wide, "up"), rtol=2**-8, atol=1e-6)
+
+
 def test_an_odd_size_is_refused():
     with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 4, 1\): expected even"):
         conv_down(np.ones((1, 5, 4, 1), np.float32), np.ones((3, 3, 1, 1), np.float32))

@@ -11,6 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxsep._checks import place_within
 from jaxsep.codecs.estimates import Encoded, Estimates, Level, mixture_level
 from jaxsep.codecs.head import RatioMask
 from jaxsep.codecs.inversion import MixturePhase
@@ -91,6 +92,13 @@ class Codec:
         return self.spectral and self.head.shares and self.inversion.exact and self.transform.complete
 
     @property
+    def apart(self) -> bool:
+        """Whether stems sum to the mixture, and each depends on its own mask alone: one may be left out."""
+        return self.sums_to_mixture and all(
+            getattr(part, "apart", False) for part in (self.transform, self.inversion)
+        )
+
+    @property
     def phased(self) -> bool:
         """Whether sources have complex spectra before they become waveforms."""
         return self.spectral and hasattr(self.inversion, "spectra")
@@ -164,8 +172,9 @@ class Codec:
     def others(self, encoded: Encoded, masks: jax.Array, length: int, residual: int = -1) -> jax.Array:
         """The waveforms that :meth:`apply_masks` gives, without that of the source ``residual``.
 
-        Of a codec whose stems sum to the mixture: the missing one is what these leave.
+        Of a codec that is :attr:`apart`: the missing one is what these leave of the mixture.
         """
+        residual = place_within("residual", residual, masks.shape[1], "sources")
         masks = jnp.delete(masks, residual, axis=1)
         magnitudes = masks * encoded.magnitude[:, None]
         return self.inversion(self.transform, encoded, masks, magnitudes, length, None, False)

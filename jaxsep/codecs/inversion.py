@@ -1,10 +1,11 @@
 """Inversions: how magnitudes become waveforms.
 
 ``inversion(transform, encoded, masks, magnitudes, length, residual, direct)`` gives ``(batch, sources,
-channels, length)`` waveforms, of as many sources as it is given, among which ``residual`` None is none;
-``exact`` says whether stems whose masks sum to 1 sum to the mixture. One for
+channels, length)`` waveforms; ``exact`` says whether stems whose masks sum to 1 sum to the mixture. One for
 transforms without magnitudes says ``spectral = False``, and gets the outputs in their place. One that gives
-the sources spectra of the transform first has a method ``spectra`` for those, which a filter may take.
+the sources spectra of the transform first has a method ``spectra`` for those, which a filter may take. One
+that makes each source of its own mask says ``apart = True``, and is then also called without the residual
+source, with ``residual`` None.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class MixturePhase:
     """The phase of the mixture."""
 
     exact = True
+    apart = True
 
     def __call__(
         self, transform: Any, encoded: Encoded, masks, magnitudes, length, residual, direct

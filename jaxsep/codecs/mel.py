@@ -74,7 +74,7 @@ class Mel(Spectral):
         """Mel magnitudes: bands have no phase."""
         return self.magnitudes(spectra)
 
-    def masked(self, spectrum: jax.Array, masks: jax.Array, residual: int) -> jax.Array:
+    def masked(self, spectrum: jax.Array, masks: jax.Array, residual: int | None) -> jax.Array:
         """Spectra of the sources: ``(batch, sources, channels, bands, frames)`` masks of the mixture."""
         return jnp.einsum("fm,...mt->...ft", _spread(self._filters_of), masks) * spectrum[:, None]
 

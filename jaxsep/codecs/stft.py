@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsep.parts import check_ranges, ranged, register
 from jaxsep.spectral import get_window, istft, magnitude, num_frames, stft
@@ -22,6 +23,8 @@ class Spectral:
     """Samples between frames."""
     window: str = "hann"
     """Name of the analysis window."""
+
+    apart = True  # the spectrum of a source is of its own mask, and ``masked`` takes ``residual=None``
 
     def __post_init__(self):
         check_ranges(self)
@@ -141,8 +144,8 @@ class STFT(Spectral):
         if self.above == "average":
             mean = jnp.mean(masks, axis=-2, keepdims=True)
             return jnp.repeat(mean, count, axis=-2)
-        sources = jnp.arange(masks.shape[1])
-        takes = self.above == "residual" and residual is not None
-        chosen = sources == residual % len(sources) if takes else False
-        shape = (*masks.shape[:-2], count, masks.shape[-1])
-        return jnp.broadcast_to(jnp.asarray(chosen, masks.dtype).reshape(-1, 1, 1, 1), shape)
+        chosen = np.zeros((masks.shape[1], 1, 1, 1), bool)
+        if self.above == "residual" and residual is not None:
+            chosen[residual] = True
+        zeros = jnp.zeros_like(masks[..., :1, :])  # spread over devices as the masks are
+        return jnp.repeat(jnp.where(chosen, 1, zeros).astype(masks.dtype), count, axis=-2)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxsep.losses.errors import magnitude_mse
 from jaxsep.losses.part import Reduction, over_channels, reduced
-from jaxsep.masks import binary_mask, phase_sensitive_mask, wiener_mask
+from jaxsep.masks import _relative, binary_mask, phase_sensitive_mask, wiener_mask
 from jaxsep.parts import ranged, register
 from jaxsep.spectral import magnitude
 
@@ -68,7 +68,8 @@ def mask_mse(
 
 def _scales(spectra: jax.Array, emphasis: float) -> jax.Array:
     """The root of ``|mixture| ** emphasis`` over its mean; 0 in silence, where it gives no gradient."""
-    size = magnitude(jnp.sum(spectra, axis=-3, keepdims=True))
+    mixture = jnp.sum(spectra, axis=-3, keepdims=True)
+    size = magnitude(_relative(mixture, jnp.max(jnp.abs(mixture), axis=(-2, -1), keepdims=True)))
     heard = size > 0
     root = jnp.where(heard, jnp.where(heard, size, 1.0) ** (emphasis / 2), 0.0)
     mean = jnp.mean(jnp.square(root), axis=(-2, -1), keepdims=True)

@@ -3,7 +3,8 @@
 XLA's convolutions with a stride are fast on a CPU; the dilated ones that derive from them are several
 times slower. So a transposed convolution, and the gradient of a strided kernel, is computed for each
 of the four pixels of a 2 x 2 block, with those taps that reach it; with few output channels the four
-transposed ones are one convolution, with zeros in its kernel.
+transposed ones are one convolution, with zeros in its kernel, and with one channel a matrix product.
+A dilated convolution of a channel or two is a sum of shifted images.
 """
 
 from __future__ import annotations
@@ -129,19 +130,20 @@ def _down(x, kernel):
 
 @jax.custom_vjp
 def _up(x, kernel):
-    parity = [_taps(kernel.shape[0], p) for p in (0, 1)]
-    four = [(a, b, kernel[a.first :: 2, b.first :: 2][::-1, ::-1]) for a in parity for b in parity]
     if kernel.shape[3] == 1:
         return _up_single(x, kernel)
+    parity = [_taps(kernel.shape[0], p) for p in (0, 1)]
+    four = [(a, b, kernel[a.first :: 2, b.first :: 2][::-1, ::-1]) for a in parity for b in parity]
     return _up_wide(x, four) if kernel.shape[3] >= _WIDE else _up_narrow(x, four)
 
 
 def _up_single(x, kernel):
-    """One output channel: a matrix product for all taps, whose images are then shifted and added."""
+    """One output channel: a matrix product for all taps, whose images, six times the output, are then shifted
+    and added."""
     (height, width), size = x.shape[1:3], len(kernel)
     parity = [_taps(size, p) for p in (0, 1)]
     most = max(max(taps.before, taps.after) for taps in parity)
-    images = jnp.tensordot(kernel[..., 0], x, ((2,), (3,)))
+    images = jnp.tensordot(kernel[..., 0], x, ((2,), (3,)), preferred_element_type=_type_of_sums(x))
     images = jnp.pad(images, [(0, 0)] * 3 + [(most, most)] * 2)
     # Of each parity its taps, and where in the padded images begins what they add to it.
     places = [[(k, most + t.before - i) for i, k in enumerate(range(t.first, size, 2))] for t in parity]
@@ -149,7 +151,13 @@ def _up_single(x, kernel):
     def pixel(rows, columns):
         return sum(images[k, m, :, i : i + height, j : j + width] for k, i in rows for m, j in columns)
 
-    return depth_to_space(jnp.stack([pixel(a, b) for a in places for b in places], axis=-1))
+    y = jnp.stack([pixel(a, b) for a in places for b in places], axis=-1)
+    return depth_to_space(y.astype(x.dtype))
+
+
+def _type_of_sums(x):
+    """The type in which products are summed, whatever that of the factors is."""
+    return np.promote_types(x.dtype, np.float32)
 
 
 def _up_wide(x, four):
@@ -228,7 +236,10 @@ def conv_dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Zero-padded by ``n - 1`` on every side, so that the size stays. XLA's dilated convolutions are slow on a
     CPU; with a channel or two this sum of shifted images is tens of times as fast.
     """
-    return jnp.stack([_shifted_sum(x, kernel[..., out]) for out in range(kernel.shape[3])], axis=-1)
+    given, sums = x.dtype, _type_of_sums(x)
+    x, kernel = x.astype(sums), kernel.astype(sums)
+    y = jnp.stack([_shifted_sum(x, kernel[..., out]) for out in range(kernel.shape[3])], axis=-1)
+    return y.astype(given)
 
 
 def _shifted_sum(x, kernel):
