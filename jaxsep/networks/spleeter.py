@@ -46,7 +46,7 @@ class SpleeterUNet(LinenNetwork):
 
     @property
     def cpu_options(self) -> dict[str, str]:
-        """Its convolutions by YNNPACK: a sixth off the network's time by jax 0.10; by 0.12 XLA's own are as fast."""
+        """Its convolutions by YNNPACK: a sixth off its time by jax 0.10; by 0.12 others are as fast."""
         return YNNPACK_PRODUCTS
 
 
