@@ -10,7 +10,7 @@ import pytest
 from jaxsep.codecs import STFT, Codec
 from jaxsep.compilation import compiler_options
 from jaxsep.losses import Discriminative
-from jaxsep.networks import LSTMMask, UNet
+from jaxsep.networks import DPCRN, FeedForward, LSTMMask, UNet
 from jaxsep.optimizers import SGD
 from jaxsep.separator import Separator
 from jaxsep.system import System, SystemConfig
@@ -31,7 +31,7 @@ class Odd(UNet):
 
 def test_unknown_options_are_left_out():
     assert compiler_options(Odd()) == {"xla_cpu_enable_fast_math": "False"}
-    assert compiler_options(LSTMMask()) == {}
+    assert compiler_options(FeedForward()) == {}
 
 
 @pytest.mark.parametrize("flag", ["--xla_cpu_enable_fast_math=true", "--xla_cpu_enable_fast_math"])
@@ -52,8 +52,12 @@ def test_a_separator_is_compiled_with_them(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_step_is_the_same_with_and_without_and_every_time():
-    network = UNet(levels=2, filters=8)
+@pytest.mark.parametrize(
+    "network",
+    [UNet(levels=2, filters=8), LSTMMask(layers=2, width=300), DPCRN(levels=3, filters=8, width=16)],
+    ids=lambda network: network.name,
+)
+def test_a_training_step_is_the_same_with_and_without_and_every_time(network):
     options = compiler_options(network)
     if not options:
         pytest.skip("this XLA has no such option")

@@ -23,7 +23,7 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxsep.networks.network import LinenNetwork
+from jaxsep.networks.network import EIGEN_PRODUCTS, LinenNetwork
 from jaxsep.networks.recurrent import CellWeights
 from jaxsep.nn.convolution import BinConv
 from jaxsep.nn.images import from_image, padded_height, to_image
@@ -59,6 +59,11 @@ class DPCRN(LinenNetwork):
     def causal(self) -> bool:
         """Whether an output frame depends on no later input frame."""
         return not self.bidirectional
+
+    @property
+    def cpu_options(self) -> dict[str, str]:
+        """Convolutions and products by Eigen: a third off separation, a fifth off a training step."""
+        return EIGEN_PRODUCTS
 
     def module(self, num_sources: int, num_bins: int) -> DPCRNModule:
         """Return the module."""

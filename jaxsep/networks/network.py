@@ -26,6 +26,10 @@ from jaxsep.nn.layers import ACTIVATIONS, OutputRange
 #: Options of XLA on a CPU: matrix products and convolutions by YNNPACK, and nothing else.
 YNNPACK_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
 
+#: Options of XLA on a CPU: nothing by YNNPACK, all products by Eigen. YNNPACK arranges the weights of a
+#: recurrence anew for each frame, and some of its convolutions take one core.
+EIGEN_PRODUCTS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
 
 class BuiltNetwork(Protocol):
     """A network for a number of sources, channels and bins: two pure functions."""

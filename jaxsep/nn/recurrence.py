@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def lstm_scan(x: jax.Array, weights: list[dict]) -> jax.Array:
@@ -161,17 +162,21 @@ def _recur(projected, recurrent, backward):
 
 
 def _run(projected, recurrent, start=None):
-    """Scan over frames, from zeros without a start; return the hidden states and what the reverse needs."""
+    """Scan over frames, from zeros without a start; return the hidden states and what the reverse needs.
+
+    ``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, so that one tanh over the whole row makes all gates: XLA on a
+    CPU computes it in vectors, but not what is sliced before.
+    """
     width = recurrent.shape[0]
+    scale = np.repeat(np.asarray([0.5, 0.5, 1, 0.5], projected.dtype), width)
 
     def frame(carry, gates):
         hidden, cell = carry
-        gates = gates + hidden @ recurrent
-        i, f, o = (jax.nn.sigmoid(gates[:, k * width : (k + 1) * width]) for k in (0, 1, 3))
-        g = jnp.tanh(gates[:, 2 * width : 3 * width])
+        gates = scale * jnp.tanh(scale * (gates + hidden @ recurrent)) + (1 - scale)
+        i, f, g, o = _split(gates)
         cell = f * cell + i * g
         hidden = o * jnp.tanh(cell)
-        return (hidden, cell), (hidden, cell, jnp.concatenate([i, f, g, o], axis=-1))
+        return (hidden, cell), (hidden, cell, gates)
 
     zeros = _zeros_like_batch(projected, width)
     _, (hidden, cell, gates) = jax.lax.scan(frame, start or (zeros, zeros), projected)
@@ -179,34 +184,31 @@ def _run(projected, recurrent, start=None):
 
 
 def _reverse(saved, grad_hidden):
+    """The gradients; all that does not depend on the frame behind is multiplied before the loop."""
     hidden, cell, gates, recurrent = saved
-    width = recurrent.shape[0]
-    transposed = recurrent.T
-    before = _shift(cell)
+    transposed, tanh_cell = recurrent.T, jnp.tanh(cell)
+    i, f, g, o = _split(gates)
+    of_cell = o * (1 - tanh_cell * tanh_cell)
+    slopes = [g * i * (1 - i), _shift(cell) * f * (1 - f), i * (1 - g * g), tanh_cell * o * (1 - o)]
 
     def frame(carry, inputs):
         grad_h, grad_c = carry
-        out_grad, c, c_before, gate = inputs
-        i, f, g, o = (gate[:, k * width : (k + 1) * width] for k in range(4))
+        out_grad, of_cell, forget, slopes = inputs
         grad_h = grad_h + out_grad
-        tanh_c = jnp.tanh(c)
-        grad_c = grad_c + grad_h * o * (1 - tanh_c * tanh_c)
-        grad_gates = jnp.concatenate(
-            [
-                grad_c * g * i * (1 - i),
-                grad_c * c_before * f * (1 - f),
-                grad_c * i * (1 - g * g),
-                grad_h * tanh_c * o * (1 - o),
-            ],
-            axis=-1,
-        )
-        return (grad_gates @ transposed, grad_c * f), grad_gates
+        grad_c = grad_c + grad_h * of_cell
+        grad_gates = jnp.concatenate([grad_c, grad_c, grad_c, grad_h], axis=-1) * slopes
+        return (grad_gates @ transposed, grad_c * forget), grad_gates
 
-    start = _zeros_like_batch(gates, width)
-    inputs = (grad_hidden, cell, before, gates)
+    start = _zeros_like_batch(gates, recurrent.shape[0])
+    inputs = (grad_hidden, of_cell, f, jnp.concatenate(slopes, axis=-1))
     _, grad_projected = jax.lax.scan(frame, (start, start), inputs, reverse=True)
     grad_recurrent = jnp.einsum("tbh,tbg->hg", _shift(hidden), grad_projected)
     return grad_projected, grad_recurrent
+
+
+def _split(gates):
+    """Input, forget, cell and output gate, each ``(..., width)``."""
+    return jnp.split(gates, 4, axis=-1)
 
 
 _recur_forward.defvjp(_run, _reverse)
