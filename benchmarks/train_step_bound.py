@@ -74,10 +74,11 @@ def _recur(projected, recurrent):
 
 def _recur_back(back, recurrent):
     """The way back: gradients of the gates of every frame, a product for each."""
+    transposed = recurrent.T
 
     def step(h, b):
         gates = jnp.tile(h + b, 4)
-        return gates @ recurrent.T, gates
+        return gates @ transposed, gates
 
     return jax.lax.scan(step, jnp.zeros(back.shape[1:]), back, reverse=True)[1]
 

@@ -11,6 +11,7 @@ stems lag behind the input by the length of the transform alone::
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -21,6 +22,7 @@ from jaxsep._checks import check_floats
 from jaxsep._queue import Queue
 from jaxsep.codecs.normalizer import NoNormalizer
 from jaxsep.codecs.stft import Spectral
+from jaxsep.compilation import compiler_options
 from jaxsep.networks.network import goes_on
 from jaxsep.spectral import get_window, overlap_add, stft
 from jaxsep.system import System, SystemConfig
@@ -87,6 +89,7 @@ class Live:
         if reason := why_not_live(system.config):
             raise ValueError(reason)
         self.system, self.variables = system, variables
+        self._options = tuple(compiler_options(system.config.network).items())
         transform = system.config.codec.transform
         self.n_fft, self.hop = transform.n_fft, transform.hop_length
 
@@ -119,7 +122,7 @@ class Live:
 
     def step(self, carry: LiveCarry, chunk, keep=None) -> tuple[LiveCarry, jax.Array]:
         """Separate the next ``(channels, n * hop)`` samples; see :func:`live_step`."""
-        return _compiled_step(self.system, self.variables, carry, chunk, keep)
+        return _compiled_step(self._options)(self.system, self.variables, carry, chunk, keep)
 
 
 def live_start(system: System, first: jax.Array) -> LiveCarry:
@@ -194,8 +197,10 @@ def live_step(
     return LiveCarry(heard[:, samples:], network, tail[..., samples:], weight[samples:]), stems
 
 
-#: One program of a system and a number of frames, however many streams there are.
-_compiled_step = jax.jit(live_step, static_argnums=0)
+@cache
+def _compiled_step(options: tuple):
+    """:func:`live_step`, one program of a system and a number of frames, however many streams there are."""
+    return jax.jit(live_step, static_argnums=0, compiler_options=dict(options))
 
 
 class LiveStep(Protocol):
@@ -240,10 +245,13 @@ class LiveStream:
       live: the step.
       channels: of the stream.
       frames: most hops of a step; as many as the step takes well when None.
+      soon: give stems as soon as they can be. Otherwise every step has that many hops, the last ones
+        behind the end, so that one program is compiled: for what is heard as a whole.
     """
 
-    def __init__(self, live: LiveStep, channels: int, frames: int | None = None):
+    def __init__(self, live: LiveStep, channels: int, frames: int | None = None, *, soon: bool = True):
         self._live, self._channels, self._most = live, channels, frames or live.max_steps
+        self._soon = soon
         self._waiting = Queue(channels)
         self._carry: Any = None
         self._frames = self._samples = self._given = 0
@@ -270,6 +278,8 @@ class LiveStream:
         whole = live.frames(self._samples)
         # As many frames as reach the last sample; those behind the whole's last do not count.
         needed = -(-(self._samples + live.skip) // live.hop)
+        if not self._soon:
+            needed += -(needed - self._frames) % self._most
         missing = live.lead + needed * live.hop - self._samples
         rest = self._waiting.take(self._waiting.size)
         ending = rest if self._carry is None else np.concatenate([self._carry.heard, rest], axis=1)
@@ -283,6 +293,8 @@ class LiveStream:
                 return out[0]
             self._carry = live.start(self._waiting.take(live.lead))
         while count := min(self._most, self._waiting.size // live.hop):
+            if count < self._most and not self._soon:
+                break
             count = count if count == self._most else 1 << (count.bit_length() - 1)  # few programs
             chunk = self._waiting.take(count * live.hop)
             keep = np.ones(count, np.float32)

@@ -194,7 +194,7 @@ class Separator:
           sample_rate: Hz of the stream.
           channels: number of channels.
           samples: the stream's length where it is known: short input is then computed in fewer
-            windows.
+            windows, and a causal model takes many frames at once, not each as soon as it is there.
 
         Yields:
           Aligned pieces of the mixture and its stems; together they have the stream's length.
@@ -276,7 +276,7 @@ class Separator:
         if self.live is not None:
             if self.wiener:
                 raise ValueError(f"wiener={self.wiener}: a filter of whole windows; not while sound comes")
-            going = LiveStream(self.live, channels, self.live_frames)
+            going = LiveStream(self.live, channels, self.live_frames, soon=samples is None)
             yield from map(going.push, blocks)
             yield going.finish()
             return

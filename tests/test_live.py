@@ -85,9 +85,9 @@ def system_of(name, channels=1):
     return System(SystemConfig(codec=codec, network=network, channels=channels, **times))
 
 
-def streamed(live, x, sizes, frames=4):
+def streamed(live, x, sizes, frames=4, soon=True):
     """The stems of blocks of these lengths, the last as often as there is input."""
-    stream, out, start = LiveStream(live, len(x), frames), [], 0
+    stream, out, start = LiveStream(live, len(x), frames, soon=soon), [], 0
     sizes = list(sizes)
     while start < x.shape[1]:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
@@ -129,6 +129,35 @@ def test_stems_lag_by_no_more_than_is_said(rng):
     heard = live.hop * np.arange(1, len(given) + 1)
     lag = (heard - given)[given > 0]
     assert lag.max() <= live.delay - live.hop  # and a hop to fill the block
+
+
+def test_what_need_not_come_soon_is_heard_in_steps_of_one_size(rng):
+    """Of a file: one program, and the same stems."""
+    system, sizes = system_of("lstm_mask"), set()
+
+    class Counted(Live):
+        def step(self, carry, chunk, keep=None):
+            sizes.add(chunk.shape[1] // self.hop)
+            return super().step(carry, chunk, keep)
+
+    live = Counted(system, system.init(jax.random.key(0)))
+    for samples in (1, 31, 64, 127, 128, 129, 1000):
+        x = rng.standard_normal((2, samples)).astype(np.float32)
+        for blocks in ([1000], [7, 200, 33], [32]):
+            found, _ = streamed(live, x, blocks, soon=False)
+            np.testing.assert_allclose(found, streamed(live, x, blocks)[0], atol=2e-5)
+            sizes.clear()
+            streamed(live, x, blocks, soon=False)
+            assert sizes == {4}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the options are a CPU's")
+def test_steps_are_compiled_with_the_options_of_the_network(rng, monkeypatch):
+    monkeypatch.setattr("jaxsep.live.compiler_options", lambda network: {"xla_cpu_no_such_option": "1"})
+    system = system_of("lstm_mask")
+    live = Live(system, system.init(jax.random.key(0)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_option"):
+        streamed(live, rng.standard_normal((1, 1000)).astype(np.float32), [100])
 
 
 def test_what_comes_later_changes_nothing(rng):
